@@ -1,0 +1,175 @@
+"""The rules: stable ids, one line each on what is broken and how to mend it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. The hundreds digit names its layer: 0 audit, 1 static, 2 properties, 3 empirical, 4 replay, 5 run."""
+
+    id: str
+    title: str
+    why: str
+    remedy: str
+
+
+_ALL = (
+    Rule(
+        "DPA001",
+        "a check of dpaudit crashed",
+        "A check that crashed has shown nothing.",
+        "Report it with the report.json; the verdict cannot be used.",
+    ),
+    Rule(
+        "DPA002",
+        "two layers contradict each other",
+        "A measured value outside a proved bound means that dpaudit is wrong.",
+        "Report it with the report.json; the verdict cannot be used.",
+    ),
+    Rule(
+        "DPA011",
+        "the mechanism cannot be loaded",
+        "Code that does not load cannot be examined.",
+        "Give a Python file that defines class DPMechanism, or name the class as PATH::ClassName.",
+    ),
+    Rule(
+        "DPA012",
+        "the mechanism raised an exception",
+        "A run that ends in an exception releases nothing that could be accounted for.",
+        "Mend the exception; the finding quotes it with its line.",
+    ),
+    Rule(
+        "DPA013",
+        "the mechanism did not return",
+        "It ran past the time or memory limit, or ended its process.",
+        "Remove the loop, exit or allocation at the quoted place, or raise the limit.",
+    ),
+    Rule(
+        "DPA014",
+        "the released update is malformed",
+        "Wrong count, shape or type, or a value that is not finite.",
+        "Return one finite tensor per parameter, in the parameter's own shape.",
+    ),
+    Rule(
+        "DPA015",
+        "the reported sigma is not a usable number",
+        "The accountant needs a finite, non-negative noise multiplier for every step.",
+        "Return a float from get_effective_sigma for every step.",
+    ),
+    Rule(
+        "DPA016",
+        "imports beyond the benchmark's",
+        "The published benchmark gives a submission torch, math, numpy and scipy.optimize only.",
+        "Drop the import, or do not submit it there.",
+    ),
+    Rule(
+        "DPA201",
+        "a contribution exceeds the bound that the noise is scaled for",
+        "The sensitivity is larger than the noise assumes.",
+        "Clip the whole per-sample contribution to the bound, jointly over all layers, or scale the noise up.",
+    ),
+    Rule(
+        "DPA202",
+        "the noise or a threshold moves with private data",
+        "The scale of the noise is itself an un-noised release.",
+        "Make the schedule public, or release the statistic with noise and charge it.",
+    ),
+    Rule(
+        "DPA203",
+        "private state leaves a step without noise",
+        "Raw data of one step reaches later releases, which no per-step accounting covers.",
+        "Keep only released (noised) values between steps.",
+    ),
+    Rule(
+        "DPA204",
+        "a released direction carries no fresh Gaussian noise",
+        "Whatever moves without noise is released exactly.",
+        "Draw noise for every coordinate of every parameter at every step.",
+    ),
+    Rule(
+        "DPA205",
+        "noise is reused",
+        "Differences of releases that share noise reveal the data exactly.",
+        "Draw fresh noise from a running generator; never reseed inside the mechanism.",
+    ),
+    Rule(
+        "DPA206",
+        "private data meets randomness that is not Gaussian",
+        "No credit is given for it, so nothing is proved about it.",
+        "Use Gaussian noise, or give the mechanism's own analysis.",
+    ),
+    Rule(
+        "DPA207",
+        "the noise could not be read",
+        "The update is not an affine function of the noise, or randomness escaped the tape.",
+        "Keep the noise additive before any non-linear post-processing.",
+    ),
+    Rule(
+        "DPA208",
+        "the update is divided by the realised batch size",
+        "Under Poisson sampling the number of rows is private.",
+        "Divide by the public batch size given to the constructor.",
+    ),
+    Rule(
+        "DPA209",
+        "a non-finite gradient passes through",
+        "One NaN or Inf row makes the release reveal its presence.",
+        "Set rows that are not finite to zero before clipping.",
+    ),
+    Rule(
+        "DPA401",
+        "the claim's accountant is invalid for the event that it assumes",
+        "The formula is used where it does not hold, so the claimed epsilon is not one.",
+        "Calibrate with an accountant that is valid for the sampler: dpaudit calibrate.",
+    ),
+    Rule(
+        "DPA402",
+        "what ran is not what the accountant assumes",
+        "Amplification by Poisson sampling does not apply to shuffled or fixed batches.",
+        "Sample as the accountant assumes, or account for what ran.",
+    ),
+    Rule(
+        "DPA403",
+        "the reported sigma exceeds the measured one",
+        "The accountant was told of more noise than was added.",
+        "Report the noise that the step really adds, or add what is reported.",
+    ),
+    Rule(
+        "DPA404",
+        "what ran costs more than the target",
+        "The measured schedule, replayed from one demonstrated pair of neighbours, exceeds the budget.",
+        "Multiply the noise by the honest factor in the report.",
+    ),
+    Rule(
+        "DPA405",
+        "the reported schedule costs more than the target",
+        "By its own account the mechanism overspends.",
+        "Raise the noise, lower the steps, or claim the epsilon that is spent.",
+    ),
+    Rule(
+        "DPA406",
+        "the reported sigma is below the measured one",
+        "More noise is added than is claimed: private, but accuracy is given away.",
+        "Report the measured sigma, or lower the noise to the reported one.",
+    ),
+    Rule(
+        "DPA407",
+        "the ledger disagrees with the probe",
+        "The training run did not do what the probe saw.",
+        "Remove whatever makes the mechanism behave differently when it trains.",
+    ),
+    Rule(
+        "DPA501",
+        "the training run failed",
+        "No accuracy and no ledger came back.",
+        "See the quoted error; run dpaudit train to reproduce it.",
+    ),
+    Rule(
+        "DPA502",
+        "rows that are not finite were guarded",
+        "The harness zeroed them; outside this harness the mechanism needs its own guard.",
+        "Guard inside the mechanism, or keep the harness's guard on.",
+    ),
+)
+
+RULES: dict[str, Rule] = {rule.id: rule for rule in _ALL}
