@@ -13,11 +13,12 @@ from .bracket import Bracket
 from .cell import Cell
 from .errors import AuditBrokenError, DataError, DpauditError, UnsupportedCellError, UsageError
 from .event_trace import EventTrace
-from .finding import Finding, PlainData
+from .finding import Finding, PlainData, plain_number
 from .measurement import Measurement
 from .rules import RULES, Rule
 from .run_config import RunConfig
 from .run_record import LedgerRow, RunRecord
+from .static_result import StaticResult
 from .words import (
     Calibration,
     ExitCode,
@@ -64,9 +65,11 @@ __all__ = [
     "Sampler",
     "Severity",
     "SigmaRecord",
+    "StaticResult",
     "Strength",
     "UnsupportedCellError",
     "UsageError",
     "Verdict",
     "fold_exit_code",
+    "plain_number",
 ]

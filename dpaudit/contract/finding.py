@@ -40,3 +40,8 @@ class Finding:
     def refutes(self) -> bool:
         """Whether this finding alone is a witness for REJECTED."""
         return self.severity is Severity.CRITICAL and self.strength is not Strength.HEURISTIC
+
+
+def plain_number(value: float) -> float | str:
+    """A number as plain data: JSON has no infinity, so it is the string ``"inf"``."""
+    return "inf" if value == float("inf") else value
