@@ -1,14 +1,15 @@
 """The reports for a terminal or a log: one table, then what stands behind each line of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import StringIO
+from pathlib import PurePath
 
 from rich.box import Box
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dpaudit.contract import AccuracyRow, AuditReport, Finding, Severity, Verdict, fold_exit_code
+from dpaudit.contract import AccuracyRow, AuditReport, Finding, Severity, Verdict
 
 from .figures import bracket_text, duration_text, lower_end, nearest, or_missing
 from .untrusted import one_line, shortened, visible
@@ -21,8 +22,10 @@ _SEVERITY_STYLE = {Severity.CRITICAL: "red", Severity.MAJOR: "yellow", Severity.
 _MIN_WIDTH = 60
 
 
-def to_text(reports: Sequence[AuditReport], *, width: int = 100, colour: bool = False, ascii_only: bool = False) -> str:
-    """A table with one line a mechanism, then reasons, findings, blind spots and assumptions of each.
+def to_text(reports: Sequence[AuditReport], *, width: int = 120, colour: bool = False, ascii_only: bool = False) -> str:
+    """A table with one line a mechanism, then reasons and findings of each, then blind spots and assumptions.
+
+    What several audits could not have detected or take for granted alike is printed once, at the end.
 
     ``width`` is in character cells (at least 60 are used); commands are never broken, so that they can be pasted.
     Escape sequences appear only with ``colour``; control characters of the candidate are written as ``\\x1b``.
@@ -35,9 +38,21 @@ def to_text(reports: Sequence[AuditReport], *, width: int = 100, colour: bool = 
         page.show(_overview(reports, page.plain))
         page.line(f"{MISSING} = not proved. Lower ends are rounded down, upper ends up.")
         page.line(_counts(reports))
+    blind, taken = _shared(report.blind_spots for report in reports), _shared(report.assumptions for report in reports)
     for report in reports:
-        _details(page, report)
+        _details(page, report, blind, taken)
+    if reports:
+        page.line("")
+        whose = "Every audit above" if len(reports) > 1 else "This audit"
+        _list(page, f"{whose} could not have detected:", blind)
+        _list(page, f"{whose} assumes:", taken)
     return page.text()
+
+
+def _shared(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """The sentences that all lists have, in the order of the first."""
+    lists = tuple(lists)
+    return tuple(text for text in lists[0] if all(text in other for other in lists)) if lists else ()
 
 
 class _Page:
@@ -95,17 +110,17 @@ def _overview(reports: Sequence[AuditReport], plain: Callable[[str], str]) -> Ta
     """One line a mechanism; a further data set or an unexpected verdict takes a second one."""
     table = Table(box=_RULED, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True)
     expected = any(report.expected for report in reports)
-    table.add_column("mechanism", overflow="fold", min_width=12, max_width=30)
+    table.add_column("mechanism", overflow="fold", min_width=12, max_width=60)
     table.add_column("verdict", no_wrap=True)
     if expected:
         table.add_column("expected", no_wrap=True)
     for name in ("target", "reported", "replayed"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("accuracy % (runs)", overflow="fold", min_width=14)
-    for report in reports:
+    for report, name in zip(reports, short_names(reports), strict=True):
         verdict = Text(report.verdict.value + (" BROKEN" if report.broken else ""))
         verdict.stylize(_VERDICT_STYLE[report.verdict])
-        cells: list[Text] = [Text(plain(one_line(report.mechanism))), verdict]
+        cells: list[Text] = [Text(plain(one_line(name))), verdict]
         if expected:
             cells.append(Text({None: "-", True: "yes", False: "NO"}[report.as_expected]))
         cells += [
@@ -127,11 +142,19 @@ def _counts(reports: Sequence[AuditReport]) -> str:
     counts = [f"{sum(r.verdict is verdict for r in reports)} {verdict.value}" for verdict in Verdict]
     broken = sum(report.broken for report in reports)
     counts += [f"{broken} of them BROKEN"] if broken else []
-    code = fold_exit_code(reports)
-    return f"{', '.join(counts)}. Exit code {code.value} ({code.name.lower().replace('_', ' ')})."
+    return f"{', '.join(counts)}."
 
 
-def _details(page: _Page, report: AuditReport) -> None:
+def short_names(reports: Sequence[AuditReport]) -> tuple[str, ...]:
+    """Mechanism paths without the folders that all of them share; a single one keeps its file name only."""
+    folders = [PurePath(report.mechanism).parent.parts for report in reports]
+    shared = 0
+    while folders and all(len(parts) > shared and parts[shared] == folders[0][shared] for parts in folders):
+        shared += 1
+    return tuple(str(PurePath(*PurePath(report.mechanism).parts[shared:])) for report in reports)
+
+
+def _details(page: _Page, report: AuditReport, blind: Sequence[str], taken: Sequence[str]) -> None:
     """What stands behind one line of the table."""
     page.line("")
     page.line(f"{one_line(report.mechanism)}: {report.verdict}", style="bold")
@@ -141,15 +164,17 @@ def _details(page: _Page, report: AuditReport) -> None:
         page.item(
             expectation(report), style="" if report.as_expected else "red", mark="=" if report.as_expected else "!"
         )
+    told = {f"{finding.rule}: {finding.message}" for finding in report.findings}
     for reason in report.reasons or (NO_REASON,):
-        page.item(shortened(reason))
+        if reason not in told:  # a finding below says it, with its place
+            page.item(shortened(reason))
     if honest_noise(report):
         page.item(honest_noise(report))
     _numbers(page, report)
     for finding in report.findings:
-        _finding(page, finding)
-    _list(page, "could not have detected:", report.blind_spots)
-    _list(page, "assumes:", report.assumptions)
+        _finding(page, finding, report.command)
+    _list(page, "also could not have detected:", [text for text in report.blind_spots if text not in blind])
+    _list(page, "also assumes:", [text for text in report.assumptions if text not in taken])
     if report.command:
         page.line("  again:")
         page.unbroken(f"    {visible(report.command, lines=False)}")
@@ -170,20 +195,25 @@ def _number_lines(report: AuditReport) -> Iterator[str]:
         yield f"attack: epsilon at least {lower_end(epsilon.empirical_lower)}"
     yield f"smallest effective noise multiplier {bracket_text(report.sigma.effective, MISSING)}"
     for record in report.layers:
-        state = f"{record.outcome} in {duration_text(record.seconds)}" if record.ran else "not run"
-        yield f"layer {record.layer}: {state}. {shortened(record.summary)}".rstrip()
+        if record.ran:
+            summary = shortened(record.summary)
+            yield f"layer {record.layer}: {record.outcome} in {duration_text(record.seconds)}. {summary}".rstrip()
+    absent = [record.layer.value for record in report.layers if not record.ran]
+    if absent:
+        yield f"layers that did not run: {', '.join(absent)}"
 
 
-def _finding(page: _Page, finding: Finding) -> None:
-    """``RULE severity/strength file:line message``, and the command that shows it again."""
+def _finding(page: _Page, finding: Finding, command: str) -> None:
+    """``RULE severity/strength file:line message``, and its own command where it is not the whole audit's."""
     place = one_line(finding.file, limit=200) + ("" if finding.line is None else f":{finding.line}")
     head = f"{finding.rule} {finding.severity}/{finding.strength} {place}"
     page.item(f"{head} {shortened(finding.message)}", style=_SEVERITY_STYLE[finding.severity], mark="*")
-    if finding.rerun:
+    if finding.rerun and finding.rerun != command:
         page.unbroken(f"      rerun: {visible(finding.rerun, lines=False)}")
 
 
 def _list(page: _Page, title: str, texts: Sequence[str]) -> None:
-    page.line(f"  {title}" if texts else f"  {title} nothing recorded")
+    if texts:
+        page.line(f"  {title}")
     for text in texts:
         page.item(shortened(text), mark="  -")

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from dpaudit.contract import AccuracyRow, AuditReport, Verdict
 from dpaudit.report import to_text
+from dpaudit.report.text import short_names
 
 HOSTILE = "<b>[red]\x1b]0;owned\x07\x1b[2J\u202e" + "W" * 300 + " 日本語 é \ud800"
 
@@ -24,7 +25,7 @@ def test_one_line_a_mechanism_with_its_numbers(samples: tuple[AuditReport, ...])
     assert re.search(r"^automatic_clipping +INCONCLUSIVE +NO +3 +2\.9991 +\[2\.9979, \?\]", text, re.MULTILINE)
     assert re.search(r"^adaptive_clipping +REJECTED +yes +3 +2\.9991 +\[\?, \?\]", text, re.MULTILINE)
     assert re.search(r"^flat_dpsgd +ACCEPTED +- +3 +2\.999 +\[2\.99, 2\.999\]", text, re.MULTILINE)
-    assert "1 ACCEPTED, 3 REJECTED, 1 INCONCLUSIVE. Exit code 1 (rejected)." in text
+    assert "1 ACCEPTED, 3 REJECTED, 1 INCONCLUSIVE." in text
 
 
 def test_no_column_for_expectations_that_were_not_given(accepted_report: AuditReport) -> None:
@@ -40,9 +41,9 @@ def test_details_of_a_rejection(rejected_report: AuditReport) -> None:
         "epsilon of the reported schedule under valid accounting [86.1, 86.3]",
         "* DPA401 critical/proof mechanisms/rejected/standard_dpsgd.py The claim of 3.0016",
         "rerun: dpaudit check mechanisms/rejected/standard_dpsgd.py --rule DPA401 --seed 7",
-        "layer empirical: not run.",
-        "could not have detected: - The training run was not repeated",
-        "assumes: - The harness zeroes a row",
+        "layers that did not run: ",
+        "This audit could not have detected: - The training run was not repeated",
+        "This audit assumes: - The harness zeroes a row",
         "again: dpaudit audit mechanisms/standard_dpsgd.py",
     ):
         assert part in lines
@@ -107,8 +108,24 @@ def test_broken_and_unexpected_are_marked(accepted_report: AuditReport) -> None:
     assert "ACCEPTED BROKEN" in text
     assert "! dpaudit itself failed" in text
     assert "! UNEXPECTED: REJECTED was expected" in text
-    assert "Exit code 3 (broken)." in text
+    assert "1 of them BROKEN" in text
 
 
 def test_nothing_audited() -> None:
     assert to_text([]) == "Nothing was audited.\n"
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("a/b/m.py",), ("m.py",)),
+        (("a/b/m.py", "a/c/n.py"), ("b/m.py", "c/n.py")),
+        (("m.py", "a/m.py"), ("m.py", "a/m.py")),
+        (("a/m.py", "a/m.py::Other"), ("m.py", "m.py::Other")),
+    ],
+)
+def test_folders_that_all_share_are_left_out(
+    accepted_report: AuditReport, paths: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    reports = [dataclasses.replace(accepted_report, mechanism=path) for path in paths]
+    assert short_names(reports) == names

@@ -1,0 +1,1 @@
+"""The subcommands of ``dpaudit``: the thin edge between arguments, files and the packages that do the work."""

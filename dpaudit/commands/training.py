@@ -1,0 +1,105 @@
+"""``dpaudit train``, and the training runs that stand behind an audit's accuracy."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from dpaudit.contract import ExitCode, RunConfig, RunRecord, UsageError
+from dpaudit.gate import TrainingResult
+from dpaudit.gate.audit import Train, accuracy_rows, training_failure
+
+from .progress import Progress
+
+TRAINING_LIMIT_SECONDS = 3600.0
+"""Time that one training run of an audit gets. A run past it is stopped and reported; the audit goes on."""
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Train one mechanism with every seed, in this process, and print where the runs are."""
+    import harness
+
+    config = harness.run_config(
+        arguments.preset,
+        noise_multiplier=arguments.noise_multiplier,
+        relation=arguments.relation,
+        rows=arguments.rows,
+        sampler=arguments.sampler,
+        epochs=arguments.epochs,
+    )
+    out = Path(arguments.out or "runs")
+    records: list[RunRecord] = []
+    for seed in _seeds(arguments.seeds):
+        record = harness.train(
+            arguments.path,
+            arguments.preset,
+            seed=seed,
+            out=out / f"{Path(arguments.path.partition('::')[0]).stem}-{arguments.preset}-{seed}",
+            config=config,
+            device=arguments.device,
+            data_root=arguments.data_root,
+            resume=arguments.resume,
+            progress=not arguments.quiet,
+        )
+        records.append(record)
+        shown = "not finished" if record.accuracy is None else f"{record.accuracy:.2f} %"
+        print(f"{record.directory}: {record.dataset}, seed {seed}, {shown}, {record.seconds:.0f} s")
+    for row in accuracy_rows(records):
+        spread = "" if row.std is None else f" +- {row.std:.2f}"
+        print(f"{row.dataset}: {row.mean:.2f}{spread} % test accuracy of the final model, {row.runs} run(s)")
+    return ExitCode.ALL_ACCEPTED
+
+
+def trainer(
+    spec: str, config: RunConfig, arguments: argparse.Namespace, folder: Path, progress: Progress
+) -> Train | None:
+    """What an audit calls to get accuracy and ledgers; ``None`` where no accuracy is asked for.
+
+    The audited configuration itself is trained if its preset is for that data set; otherwise the data set's own preset,
+    with its own calibrated noise, and the ledger then says nothing about the audited configuration.
+    """
+    import harness
+
+    if arguments.accuracy == "none":
+        return None
+    same = harness.preset(config.name).dataset == arguments.accuracy
+    preset = config.name if same else harness.DATASET_PRESETS[arguments.accuracy]
+    own = config if same else harness.run_config(preset)
+
+    def train() -> TrainingResult:
+        records, findings = [], []
+        for seed in harness.seeds(arguments.runs):
+            progress.begin(f"training {spec} on {arguments.accuracy}, seed {seed}")
+            result = harness.train_in_subprocess(
+                spec,
+                preset,
+                seed=seed,
+                out=folder / f"{_unique(spec)}-{preset}-{seed}",
+                config=own,
+                data_root=arguments.data_root,
+                time_limit=TRAINING_LIMIT_SECONDS,
+            )
+            if isinstance(result, RunRecord):
+                records.append(result)
+            else:
+                findings.append(training_failure(spec.partition("::")[0], result.line, result.message))
+                break  # the next seed would fail in the same way, and takes as long
+        return TrainingResult(records=tuple(records), findings=tuple(findings))
+
+    return train
+
+
+def _unique(spec: str) -> str:
+    """A folder name for one mechanism; two files of the same name in different folders get different ones."""
+    path, _, name = spec.partition("::")
+    return "-".join([*Path(os.path.relpath(path)).with_suffix("").parts[-2:], *([name] if name else [])])
+
+
+def _seeds(text: str | None) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in (text or "42,123,456").split(","))
+    except ValueError:
+        raise UsageError(f"--seeds: expected whole numbers separated by commas, got {text!r}") from None
+    if len(set(seeds)) != len(seeds):
+        print(f"--seeds: {text!r} repeats a seed; each is trained once", file=sys.stderr)
+    return tuple(dict.fromkeys(seeds))

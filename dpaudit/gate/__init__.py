@@ -1,0 +1,18 @@
+"""The gate: plan an audit, run the layers, decide."""
+
+from .audit import TrainingResult, audit
+from .decision import REQUIRED_LAYERS, Decision, decide
+from .expectations import Expectation, read_expectations
+from .plan import AVAILABLE_LAYERS, plan_layers
+
+__all__ = [
+    "AVAILABLE_LAYERS",
+    "REQUIRED_LAYERS",
+    "Decision",
+    "Expectation",
+    "TrainingResult",
+    "audit",
+    "decide",
+    "plan_layers",
+    "read_expectations",
+]

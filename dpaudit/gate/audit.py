@@ -1,0 +1,232 @@
+"""One audit: load, probe, run the layers, train, decide."""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+
+from dpaudit.contract import (
+    AccuracyRow,
+    AuditReport,
+    Bracket,
+    Calibration,
+    EpsilonRecord,
+    Finding,
+    Layer,
+    LayerRecord,
+    Measurement,
+    Outcome,
+    RunConfig,
+    RunRecord,
+    Severity,
+    SigmaRecord,
+    Strength,
+)
+from dpaudit.probe import MechanismSource, SourceError, benchmark_imports, load_source, measure
+
+from .decision import decide
+from .layers import LayerRuns, broken_measurement, run_layers
+from .limits import assumptions, blind_spots
+from .plan import AVAILABLE_LAYERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """What the training runs of one mechanism left: records of completed runs, and findings of those that failed."""
+
+    records: tuple[RunRecord, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+Train = Callable[[], TrainingResult]
+
+
+def audit(
+    spec: str,
+    config: RunConfig,
+    *,
+    layers: Sequence[Layer] = AVAILABLE_LAYERS,
+    train: Train | None = None,
+    command: str = "",
+    time_limit: float = 120.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> AuditReport:
+    """Audit one mechanism under one run configuration.
+
+    Guarantee: always returns a report with a verdict. Whatever the candidate does (crash, hang, exit) is a finding; a fault
+    of dpaudit itself is recorded as DPA001 and never ends ACCEPTED.
+
+    Args:
+        spec: ``file.py`` or ``file.py::ClassName``.
+        layers: which layers to run; ACCEPTED needs all of :data:`REQUIRED_LAYERS`.
+        train: called once, after the probe, unless the mechanism could not be run; brings accuracy and ledgers.
+        command: how to run this audit again; printed with findings.
+        time_limit: seconds that the candidate gets in the probe.
+
+    Raises:
+        UsageError: no such file; a cell that has no valid accounting.
+    """
+    started = time.monotonic()
+    try:
+        source = load_source(spec)
+    except SourceError as error:
+        return _unloadable(spec, config, layers, error.finding, command, time.monotonic() - started)
+    measurement = _measure(source, config, time_limit, progress)
+    runnable = not any(finding.rule in {"DPA001", "DPA012", "DPA013", "DPA014"} for finding in measurement.findings)
+    training = train() if train is not None and runnable else TrainingResult()
+    runs = run_layers(source, config, measurement, layers, training.records, command=command)
+    imports = benchmark_imports(source) if config.calibration is Calibration.BENCHMARK else ()
+    findings = (*measurement.findings, *runs.findings, *imports, *training.findings)
+    return _report(source, config, measurement, runs, training, findings, command, time.monotonic() - started)
+
+
+def _measure(
+    source: MechanismSource, config: RunConfig, time_limit: float, progress: Callable[[int, int], None] | None
+) -> Measurement:
+    try:
+        return measure(source, config, time_limit=time_limit, progress=progress)
+    except Exception as error:
+        # A defect of the probe must end in a report that says so, with the other mechanisms of the run unaffected.
+        return broken_measurement(source, config, error)
+
+
+def _report(
+    source: MechanismSource,
+    config: RunConfig,
+    measurement: Measurement,
+    runs: LayerRuns,
+    training: TrainingResult,
+    findings: tuple[Finding, ...],
+    command: str,
+    seconds: float,
+) -> AuditReport:
+    matching = tuple(record for record in training.records if record.config == config)
+    decision = decide(
+        layers=runs.records, findings=findings, replayed=runs.replayed, target_epsilon=config.target_epsilon
+    )
+    return AuditReport(
+        mechanism=source.display,
+        class_name=source.class_name,
+        source_sha256=source.sha256,
+        config=config,
+        verdict=decision.verdict,
+        reasons=decision.reasons,
+        layers=runs.records,
+        findings=_with_command(findings, command),
+        epsilon=EpsilonRecord(
+            target=config.target_epsilon,
+            delta=config.target_delta,
+            reported=runs.claimed,
+            reported_bracket=runs.reported,
+            replayed=runs.replayed,
+            empirical_lower=None,
+        ),
+        sigma=SigmaRecord(
+            reported=measurement.reported,
+            measured=measurement.measured,
+            classes=measurement.classes,
+            effective=runs.effective,
+        ),
+        accuracy=accuracy_rows(training.records),
+        honest_noise_factor=runs.honest_noise_factor,
+        assumptions=(
+            *assumptions(config, ledgers=len(matching)),
+            *(() if runs.static is None else runs.static.assumptions),
+        ),
+        blind_spots=(*blind_spots(runs.records, ledgers=len(matching)), *measurement.notes),
+        command=command,
+        seconds=seconds,
+        created=_now(),
+        versions=_versions(),
+        pair=measurement.pair,
+    )
+
+
+def _unloadable(
+    spec: str, config: RunConfig, layers: Sequence[Layer], finding: Finding, command: str, seconds: float
+) -> AuditReport:
+    nothing = Bracket(lower=None, upper=None, lower_method="not loaded", upper_method="not loaded")
+    records = tuple(_not_run(layer, "the mechanism could not be loaded") for layer in Layer)
+    decision = decide(layers=records, findings=(finding,), replayed=nothing, target_epsilon=config.target_epsilon)
+    return AuditReport(
+        mechanism=spec,
+        class_name="",
+        source_sha256="",
+        config=config,
+        verdict=decision.verdict,
+        reasons=decision.reasons,
+        layers=records,
+        findings=_with_command((finding,), command),
+        epsilon=EpsilonRecord(
+            target=config.target_epsilon,
+            delta=config.target_delta,
+            reported=None,
+            reported_bracket=None,
+            replayed=nothing,
+            empirical_lower=None,
+        ),
+        sigma=SigmaRecord(reported=(), measured=(), classes=(), effective=nothing),
+        accuracy=(),
+        honest_noise_factor=None,
+        assumptions=tuple(assumptions(config, ledgers=0)),
+        blind_spots=("Nothing was examined: the mechanism could not be loaded.",),
+        command=command,
+        seconds=seconds,
+        created=_now(),
+        versions=_versions(),
+    )
+
+
+def accuracy_rows(records: Sequence[RunRecord]) -> tuple[AccuracyRow, ...]:
+    """Final-model accuracy per data set over completed runs; sample standard deviation over two or more."""
+    rows = []
+    for dataset in dict.fromkeys(record.dataset for record in records):
+        group = [record for record in records if record.dataset == dataset and record.accuracy is not None]
+        values = [record.accuracy for record in group if record.accuracy is not None]
+        best = [record.best_accuracy_on_test for record in group if record.best_accuracy_on_test is not None]
+        if not values:
+            continue
+        mean = sum(values) / len(values)
+        spread = sum((value - mean) ** 2 for value in values)
+        rows.append(
+            AccuracyRow(
+                dataset=dataset,
+                mean=mean,
+                std=(spread / (len(values) - 1)) ** 0.5 if len(values) > 1 else None,
+                runs=len(values),
+                best_on_test_mean=sum(best) / len(best) if best else None,
+            )
+        )
+    return tuple(rows)
+
+
+def training_failure(file: str, line: int | None, message: str) -> Finding:
+    """A training run that left no result: the claim is not refuted by it, but no accuracy stands beside it."""
+    return Finding(
+        rule="DPA501",
+        severity=Severity.MAJOR,
+        strength=Strength.PROOF,
+        message=message,
+        file=file,
+        line=line,
+    )
+
+
+def _not_run(layer: Layer, why: str) -> LayerRecord:
+    return LayerRecord(layer=layer, outcome=Outcome.NOT_APPLICABLE, ran=False, summary=why)
+
+
+def _with_command(findings: tuple[Finding, ...], command: str) -> tuple[Finding, ...]:
+    """Every finding carries the command of this audit unless it has a more precise one."""
+    return tuple(finding if finding.rerun or not command else replace(finding, rerun=command) for finding in findings)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    packages = ("dpaudit", "torch", "numpy", "scipy", "dp-accounting")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

@@ -1,0 +1,134 @@
+"""Run the layers of one audit, each behind a wall: a layer that crashes is recorded, and the others go on."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dpaudit.contract import (
+    Bracket,
+    Finding,
+    Layer,
+    LayerRecord,
+    Measurement,
+    NoiseClass,
+    Outcome,
+    RunConfig,
+    RunRecord,
+    Severity,
+    StaticResult,
+    Strength,
+    UsageError,
+)
+from dpaudit.probe import MechanismSource
+from dpaudit.replay import compare_ledger, replay
+
+_NOTHING = Bracket(lower=None, upper=None, lower_method="replay did not run", upper_method="replay did not run")
+
+
+@dataclass(slots=True, kw_only=True)
+class LayerRuns:
+    """What the layers of one audit brought together. Filled in by :func:`run_layers`."""
+
+    records: tuple[LayerRecord, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    static: StaticResult | None = None
+    claimed: float | None = None
+    reported: Bracket | None = None
+    replayed: Bracket = field(default=_NOTHING)
+    effective: Bracket = field(default=_NOTHING)
+    honest_noise_factor: float | None = None
+
+
+def run_layers(
+    source: MechanismSource,
+    config: RunConfig,
+    measurement: Measurement,
+    layers: Sequence[Layer],
+    records: Sequence[RunRecord],
+    *,
+    command: str,
+) -> LayerRuns:
+    """Run the chosen layers. A layer that raises ends ERRORED with a finding DPA001; usage errors pass through."""
+    runs = LayerRuns()
+    steps: dict[Layer, Callable[[], LayerRecord]] = {
+        Layer.REPLAY: lambda: _replay(runs, source, config, measurement, records, command),
+    }
+    for layer in Layer:
+        runs.records += (_guarded(runs, layer, source, steps.get(layer) if layer in layers else None),)
+    return runs
+
+
+def broken_measurement(source: MechanismSource, config: RunConfig, error: Exception) -> Measurement:
+    """A measurement that says that the probe itself failed."""
+    steps = config.total_steps
+    return Measurement(
+        outcome=Outcome.ERRORED,
+        reported=(None,) * steps,
+        measured=(None,) * steps,
+        classes=(NoiseClass.UNRESOLVED,) * steps,
+        demonstrated=False,
+        pair="",
+        findings=(_crash(source, "the probe", error),),
+        seconds=0.0,
+    )
+
+
+def _guarded(
+    runs: LayerRuns, layer: Layer, source: MechanismSource, step: Callable[[], LayerRecord] | None
+) -> LayerRecord:
+    if step is None:
+        return LayerRecord(layer=layer, outcome=Outcome.NOT_APPLICABLE, ran=False, summary="not run")
+    started = time.monotonic()
+    try:
+        return step()
+    except UsageError:
+        raise
+    except Exception as error:
+        runs.findings += (_crash(source, f"the layer {layer}", error),)
+        return LayerRecord(
+            layer=layer,
+            outcome=Outcome.ERRORED,
+            ran=True,
+            summary=f"{type(error).__name__}: {error}",
+            seconds=time.monotonic() - started,
+        )
+
+
+def _replay(
+    runs: LayerRuns,
+    source: MechanismSource,
+    config: RunConfig,
+    measurement: Measurement,
+    records: Sequence[RunRecord],
+    command: str,
+) -> LayerRecord:
+    result = replay(config, measurement, runs.static, file=source.display, rerun=command)
+    ledger = tuple(
+        finding
+        for record in records
+        if record.config == config
+        for finding in compare_ledger(config, measurement, record, file=source.display, rerun=command)
+    )
+    runs.findings += (*result.findings, *ledger)
+    runs.claimed, runs.reported = result.claimed, result.reported
+    runs.replayed, runs.effective = result.replayed, result.effective
+    runs.honest_noise_factor = result.honest_noise_factor
+    # The probe's own outcome bounds the layer's: a schedule that could not be read was not replayed.
+    outcome = measurement.outcome if measurement.outcome is not Outcome.PASSED else result.outcome
+    return LayerRecord(
+        layer=Layer.REPLAY,
+        outcome=outcome,
+        ran=True,
+        summary=result.summary,
+        seconds=measurement.seconds + result.seconds,
+    )
+
+
+def _crash(source: MechanismSource, where: str, error: Exception) -> Finding:
+    return Finding(
+        rule="DPA001",
+        severity=Severity.MAJOR,
+        strength=Strength.PROOF,
+        message=f"{where} of dpaudit crashed: {type(error).__name__}: {error}",
+        file=source.display,
+    )

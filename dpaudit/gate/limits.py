@@ -1,0 +1,42 @@
+"""What an audit takes for granted, and what it could not have detected. Printed with every verdict."""
+
+from collections.abc import Iterator, Sequence
+
+from dpaudit.contract import Layer, LayerRecord, NonFinite, RunConfig, Sampler
+
+
+def assumptions(config: RunConfig, *, ledgers: int) -> Iterator[str]:
+    """Sentences on what the verdict takes for granted."""
+    yield (
+        f"The question: sampler {config.cell.sampler}, relation {config.cell.relation}, rows {config.cell.rows}; "
+        f"q = {config.sampling_probability:.6g}, {config.total_steps} steps, delta {config.target_delta:g}."
+    )
+    if ledgers:
+        yield f"{ledgers} training run(s) left a ledger for this configuration; sampler facts are those recorded there."
+    else:
+        yield "No ledger of a training run under this configuration: the verdict holds for the DECLARED sampler."
+    if config.cell.sampler is Sampler.SHUFFLE:
+        yield "Every example takes part at most once an epoch, in a fresh uniform order."
+    if config.cell.nonfinite is NonFinite.GUARDED:
+        yield "The harness sets rows with a NaN or an Inf to zero before the mechanism sees them."
+    yield "The random generators of torch, numpy and Python are taken as ideal sources."
+    yield "Noise and sums are real numbers: attacks on floating-point noise (Mironov 2012) are outside this audit."
+    yield "Choosing hyper-parameters or epochs by looking at private data is not charged."
+    yield "The author may be mistaken or over-eager, but does not attack the interpreter with native code."
+
+
+def blind_spots(layers: Sequence[LayerRecord], *, ledgers: int) -> Iterator[str]:
+    """Sentences on what this audit could not have seen."""
+    ran = {record.layer for record in layers if record.ran}
+    if Layer.STATIC not in ran:
+        yield (
+            "No static bound: the worst neighbour was searched for, not proved. A rare input that escapes the clip, or a "
+            "branch that no probed batch takes, would not be seen."
+        )
+    if Layer.PROPERTIES not in ran:
+        yield "No property search: hostile gradients beyond the probe's candidates were not tried."
+    if Layer.EMPIRICAL not in ran:
+        yield "No attack was run: there is no empirical lower bound."
+    if not ledgers:
+        yield "Behaviour that differs in a real training run under this configuration was not recorded."
+    yield "A trigger hidden behind one secret input value can be found only by the static layer or by reading the code."
