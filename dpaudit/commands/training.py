@@ -1,13 +1,14 @@
 """``dpaudit train``, and the training runs that stand behind an audit's accuracy."""
 
 import argparse
+import hashlib
 import os
 import sys
 from pathlib import Path
 
 from dpaudit.contract import ExitCode, RunConfig, RunRecord, UsageError
 from dpaudit.gate import TrainingResult
-from dpaudit.gate.audit import Train, accuracy_rows, training_failure
+from dpaudit.gate.auditing import Train, accuracy_rows, training_failure
 
 from .progress import Progress
 
@@ -70,29 +71,33 @@ def trainer(
         records, findings = [], []
         for seed in harness.seeds(arguments.runs):
             progress.begin(f"training {spec} on {arguments.accuracy}, seed {seed}")
+            place = folder / f"{_unique(spec, own)}-{preset}-{seed}"
             result = harness.train_in_subprocess(
                 spec,
                 preset,
                 seed=seed,
-                out=folder / f"{_unique(spec)}-{preset}-{seed}",
+                out=place,
                 config=own,
                 data_root=arguments.data_root,
                 time_limit=TRAINING_LIMIT_SECONDS,
+                resume=place.exists(),
             )
             if isinstance(result, RunRecord):
                 records.append(result)
             else:
-                findings.append(training_failure(spec.partition("::")[0], result.line, result.message))
+                findings.append(training_failure(result.file, result.line, result.message))
                 break  # the next seed would fail in the same way, and takes as long
         return TrainingResult(records=tuple(records), findings=tuple(findings))
 
     return train
 
 
-def _unique(spec: str) -> str:
-    """A folder name for one mechanism; two files of the same name in different folders get different ones."""
+def _unique(spec: str, config: RunConfig) -> str:
+    """A folder name for one mechanism, source and configuration, so that a repeated audit goes on from its own run only."""
     path, _, name = spec.partition("::")
-    return "-".join([*Path(os.path.relpath(path)).with_suffix("").parts[-2:], *([name] if name else [])])
+    words = [*Path(os.path.relpath(path)).with_suffix("").parts[-2:], *([name] if name else [])]
+    identity = hashlib.sha256(Path(path).read_bytes() + repr(config).encode()).hexdigest()[:12]
+    return "-".join([*words, identity])
 
 
 def _seeds(text: str | None) -> tuple[int, ...]:

@@ -219,6 +219,48 @@ _ALL = (
         "Set rows that are not finite to zero before clipping.",
     ),
     Rule(
+        "DPA210",
+        "the mechanism changes its input",
+        "Gradients that are written in place are no longer what the caller computed them to be.",
+        "Work on copies: g * w instead of g.mul_(w).",
+    ),
+    Rule(
+        "DPA211",
+        "the release depends on the order of the rows",
+        "Rows have no order that the analysis knows of; one that matters is a second, unexamined input.",
+        "Sum over the rows; group samples by public facts only.",
+    ),
+    Rule(
+        "DPA212",
+        "an empty batch is not released like any other",
+        "Under Poisson sampling a batch can be empty; a crash or a release without noise shows that it was.",
+        "Return noise alone, in the parameters' shapes, when there are no rows.",
+    ),
+    Rule(
+        "DPA213",
+        "rounding or overflow lets a contribution through the clip",
+        "A norm that overflows, or a value rounded after the clip, exceeds the bound that the noise is scaled for.",
+        "Compute norms, factors and sums in float32 or wider, and clip last.",
+    ),
+    Rule(
+        "DPA214",
+        "the noise is not independent Gaussian noise of the stated scale",
+        "Every accountant of this audit assumes Gaussian noise; bounded noise reveals a row whatever its scale.",
+        "Add unclamped Gaussian noise, drawn afresh for every coordinate and step.",
+    ),
+    Rule(
+        "DPA215",
+        "a part of the mechanism has no effect on the update",
+        "What is declared is not what trains: it is computed and thrown away.",
+        "Use its result in the release, or remove it.",
+    ),
+    Rule(
+        "DPA216",
+        "a finite gradient makes the release non-finite",
+        "A norm that overflows to infinity, or 0/0, reveals the row, and no guard against NaN and Inf rows removes it.",
+        "Compute the clipping factor so that it stays finite: min(1, C / norm) with the norm bounded away from 0.",
+    ),
+    Rule(
         "DPA401",
         "the claim's accountant is invalid for the event that it assumes",
         "The formula is used where it does not hold, so the claimed epsilon is not one.",

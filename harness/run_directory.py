@@ -1,0 +1,61 @@
+"""The run directory: what a run leaves behind for a later audit, each file whole or absent.
+
+``run.json`` the record, ``ledger.jsonl`` one line a step, ``metrics.jsonl`` one line an epoch (test accuracy, learning
+rate, seconds), ``checkpoint.pt`` private and for resuming only. Raw training loss and norms are private and not kept.
+"""
+
+import json
+from pathlib import Path
+
+from dpaudit.contract import DataError, LedgerRow, RunRecord
+
+from .atomic_files import write_atomically
+from .ledger_json import ledger_from_jsonl, ledger_to_jsonl
+from .run_json import run_from_json, run_to_json
+
+RUN_FILE = "run.json"
+LEDGER_FILE = "ledger.jsonl"
+METRICS_FILE = "metrics.jsonl"
+
+
+def write_run(directory: Path, record: RunRecord, *, epochs: list[dict[str, float]]) -> None:
+    """Write ledger, metrics and record, the record last: a ``run.json`` never describes files that are not there yet.
+
+    Raises:
+        DataError: the folder cannot be written, or the disk is full.
+    """
+    lines = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in epochs)
+    write_atomically(directory / LEDGER_FILE, ledger_to_jsonl(record.ledger).encode())
+    write_atomically(directory / METRICS_FILE, lines.encode())
+    write_atomically(directory / RUN_FILE, run_to_json(record).encode())
+
+
+def read_run(directory: Path | str) -> RunRecord:
+    """The record of a run directory, every value checked.
+
+    Raises:
+        DataError: a file is absent or malformed, or record and ledger contradict each other.
+    """
+    directory = Path(directory)
+    ledger = read_ledger(directory)
+    path = directory / RUN_FILE
+    return run_from_json(_text_of(path), directory=str(directory), ledger=ledger, where=str(path))
+
+
+def read_ledger(directory: Path) -> tuple[LedgerRow, ...]:
+    """The ledger of a run directory.
+
+    Raises:
+        DataError: absent or malformed.
+    """
+    path = directory / LEDGER_FILE
+    return ledger_from_jsonl(_text_of(path), where=str(path))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"run directory: expected a readable {path}, got {type(error).__name__}; give the folder of a training run"
+        ) from error

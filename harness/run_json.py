@@ -1,0 +1,171 @@
+"""``run.json`` and ``ledger.jsonl`` as text, and back with every value checked.
+
+What is read may have been written by anyone: types, ranges and the closed list of keys are checked, nothing is executed.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from dpaudit.contract import (
+    Calibration,
+    Cell,
+    DataError,
+    LedgerRow,
+    NonFinite,
+    Relation,
+    Rows,
+    RunConfig,
+    RunRecord,
+    Sampler,
+    UsageError,
+)
+
+from .checked_json import (
+    boolean_at,
+    closed_object,
+    integer_at,
+    number_at,
+    object_at,
+    optional_number_at,
+    parse_json,
+    text_at,
+)
+
+SCHEMA = "dpaudit.run/1"
+RUN_KEYS = (
+    "schema",
+    "mechanism",
+    "class_name",
+    "source_sha256",
+    "preset",
+    "dataset",
+    "form",
+    "config",
+    "seed",
+    "completed",
+    "steps",
+    "accuracy",
+    "best_accuracy_on_test",
+    "seconds",
+    "versions",
+    "metrics",
+)
+"""The closed list of keys of ``run.json``. None of them holds a training loss, a norm or a score."""
+PLAIN_FORM = "clip_and_noise"
+"""The form of the interface that trained."""
+
+
+def run_to_json(record: RunRecord) -> str:
+    """``run.json`` of a record, without its ledger."""
+    values = {
+        "schema": SCHEMA,
+        "mechanism": record.mechanism,
+        "class_name": record.class_name,
+        "source_sha256": record.source_sha256,
+        "preset": record.config.name,
+        "dataset": record.dataset,
+        "form": PLAIN_FORM,
+        "config": config_to_json(record.config),
+        "seed": record.seed,
+        "completed": record.completed,
+        "steps": len(record.ledger),
+        "accuracy": record.accuracy,
+        "best_accuracy_on_test": record.best_accuracy_on_test,
+        "seconds": record.seconds,
+        "versions": dict(record.versions),
+        "metrics": dict(record.metrics),
+    }
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def config_to_json(config: RunConfig) -> dict[str, Any]:
+    """A run configuration as plain data; words become strings."""
+    return dataclasses.asdict(config)
+
+
+def config_from_json(values: object, *, where: str) -> RunConfig:
+    """A run configuration from plain data.
+
+    Raises:
+        DataError: a key is missing or unknown, or a value is of the wrong type or out of range.
+    """
+    fields = closed_object(values, {field.name for field in dataclasses.fields(RunConfig)}, where=f"{where}: config")
+    cell = closed_object(fields["cell"], {"sampler", "relation", "rows", "nonfinite"}, where=f"{where}: config.cell")
+    shapes = fields["parameter_shapes"]
+    if not (isinstance(shapes, list) and all(isinstance(s, list) and all(type(n) is int for n in s) for s in shapes)):
+        raise DataError(f"{where}: config.parameter_shapes: expected a list of lists of integers, got {shapes!r:.200}")
+    try:
+        return RunConfig(
+            dataset_size=integer_at(fields, "dataset_size", where),
+            batch_size=integer_at(fields, "batch_size", where),
+            epochs=integer_at(fields, "epochs", where),
+            steps_per_epoch=integer_at(fields, "steps_per_epoch", where),
+            expected_batch=number_at(fields, "expected_batch", where),
+            max_grad_norm=number_at(fields, "max_grad_norm", where),
+            target_epsilon=number_at(fields, "target_epsilon", where),
+            target_delta=number_at(fields, "target_delta", where),
+            noise_multiplier=number_at(fields, "noise_multiplier", where),
+            cell=Cell(
+                sampler=Sampler(cell["sampler"]),
+                relation=Relation(cell["relation"]),
+                rows=Rows(cell["rows"]),
+                nonfinite=NonFinite(cell["nonfinite"]),
+            ),
+            calibration=Calibration(fields["calibration"]),
+            parameter_shapes=tuple(tuple(shape) for shape in shapes),
+            name=text_at(fields, "name", where),
+        )
+    except (ValueError, UsageError) as error:
+        raise DataError(f"{where}: config: {error}") from error
+
+
+def run_from_json(text: str, *, directory: str, ledger: tuple[LedgerRow, ...], where: str) -> RunRecord:
+    """A record from ``run.json`` and its ledger.
+
+    Raises:
+        DataError: a key is missing or unknown, a value is malformed, or ledger and record contradict each other.
+    """
+    values = closed_object(parse_json(text, where=where), set(RUN_KEYS), where=where)
+    if values["schema"] != SCHEMA or values["form"] != PLAIN_FORM:
+        raise DataError(
+            f"{where}: expected schema {SCHEMA!r} and form {PLAIN_FORM!r}, got {values['schema']!r:.80}, {values['form']!r:.80}"
+        )
+    versions, metrics = object_at(values, "versions", where), object_at(values, "metrics", where)
+    record = RunRecord(
+        directory=directory,
+        mechanism=text_at(values, "mechanism", where),
+        class_name=text_at(values, "class_name", where),
+        source_sha256=text_at(values, "source_sha256", where),
+        dataset=text_at(values, "dataset", where),
+        config=config_from_json(values["config"], where=where),
+        seed=integer_at(values, "seed", where),
+        completed=boolean_at(values, "completed", where),
+        accuracy=optional_number_at(values, "accuracy", where),
+        best_accuracy_on_test=optional_number_at(values, "best_accuracy_on_test", where),
+        seconds=number_at(values, "seconds", where),
+        ledger=ledger,
+        versions={key: text_at(versions, key, where) for key in versions},
+        metrics={key: number_at(metrics, key, where) for key in metrics},
+    )
+    _check_consistency(record, steps=integer_at(values, "steps", where), where=where)
+    return record
+
+
+def _check_consistency(record: RunRecord, *, steps: int, where: str) -> None:
+    if steps != len(record.ledger):
+        raise DataError(f"{where}: expected a ledger of {steps} steps, got {len(record.ledger)}")
+    if record.completed and (steps != record.config.total_steps or record.accuracy is None):
+        raise DataError(
+            f"{where}: a completed run has {record.config.total_steps} steps and an accuracy, got {steps} steps and "
+            f"accuracy {record.accuracy}"
+        )
+    for name in ("accuracy", "best_accuracy_on_test"):
+        value = getattr(record, name)
+        if value is not None and not 0 <= value <= 100:
+            raise DataError(f"{where}: expected {name} in percent, 0 to 100, got {value!r}")
+    for row in record.ledger:
+        if row.epoch != record.config.epoch_of(row.step):
+            raise DataError(
+                f"{where}: step {row.step} lies in epoch {record.config.epoch_of(row.step)}, the ledger says {row.epoch}"
+            )

@@ -1,0 +1,202 @@
+"""The training loop: sampler, per-sample gradients, guard, mechanism, optimiser, ledger.
+
+Nothing in it observes the mechanism: it hands over the gradients, applies what comes back, and writes down what was
+reported. The mechanism owns the global generators; everything else draws from its own.
+"""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from dpaudit.contract import DataError, RunConfig, RunRecord, UsageError
+
+from .atomic_files import make_directory
+from .candidate import read_candidate
+from .checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from .datasets import Dataset, load_dataset
+from .generators import noise_generators
+from .models import parameter_shapes
+from .presets import Preset, preset
+from .progress_bar import ProgressBar
+from .reported_epsilon import epsilon_so_far
+from .run import Run
+from .run_directory import RUN_FILE, read_ledger, read_run, write_run
+
+
+def train(
+    spec: str,
+    preset_name: str,
+    *,
+    seed: int,
+    out: Path,
+    config: RunConfig,
+    device: str = "auto",
+    data_root: Path | str | None = None,
+    epochs: int | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    max_steps: int | None = None,
+) -> RunRecord:
+    """Train the candidate ``spec`` once and leave a run directory at ``out``.
+
+    Args:
+        spec: ``path.py`` or ``path.py::ClassName``.
+        preset_name: data set, network and optimiser.
+        seed: of every generator of the run.
+        config: the public facts of the run, from :func:`harness.run_config` for the same preset.
+        device: ``auto`` (CUDA where there is one), or a torch device.
+        data_root: folder of the data sets; default ``DPAUDIT_DATA``, else ``./data``.
+        epochs, max_steps: stop early after so many epochs or steps of the run; it can be resumed.
+        resume: continue the run in ``out``, bit by bit as if it had not stopped.
+
+    Returns:
+        The record. ``completed`` is False if the run stopped early, by these arguments or by an interrupt.
+
+    Raises:
+        MechanismError: the candidate's own code failed.
+        DataError: data are absent or malformed, or ``out`` cannot be written or read.
+        UsageError: the arguments contradict each other.
+    """
+    settings = preset(preset_name)
+    _check_config(settings, config)
+    candidate = read_candidate(spec)
+    out = Path(out)
+    finished = _prepare(out, resume=resume)
+    chosen = _device(device)
+    run = Run(candidate=candidate, settings=settings, config=config, seed=seed, device=chosen)
+    if finished is not None:
+        return _same_run(finished, run)
+    saved = load_checkpoint(out, identity=run.identity) if resume else None
+    data = load_dataset(settings.dataset, root=None if data_root is None else Path(data_root), device=chosen)
+    _check_data(settings, data)
+    last = _last_step(config, epochs, max_steps)
+    with noise_generators(seed), _deterministic_kernels(), _interrupts() as interrupted:
+        run.begin(data, saved, ledger=read_ledger(out) if saved is not None else ())
+        _loop(run, out, last=last, progress=progress, interrupted=interrupted)
+    return read_run(out)
+
+
+def _loop(run: Run, out: Path, *, last: int, progress: bool, interrupted: threading.Event) -> None:
+    config = run.config
+    started = time.monotonic() - run.seconds
+    bar = ProgressBar(title=config.name, total=config.total_steps, done=run.steps_done, enabled=progress)
+    with bar:
+        while run.steps_done < last and not interrupted.is_set():
+            run.step()
+            bar.step()
+            if run.steps_done % config.steps_per_epoch == 0:
+                accuracy = run.end_epoch(seconds=time.monotonic() - started)
+                if bar.visible:
+                    bar.epoch(accuracy=accuracy, epsilon=epsilon_so_far(config, run.sigmas))
+                if run.steps_done < last:
+                    run.seconds = time.monotonic() - started
+                    _save(run, out)
+        run.seconds = time.monotonic() - started
+    _save(run, out)
+    if interrupted.is_set() and run.steps_done < config.total_steps:
+        print(
+            f"stopped after step {run.steps_done} of {config.total_steps}; the run is saved in {out}; "
+            "the same command with --resume continues it",
+            file=sys.stderr,
+        )
+
+
+def _save(run: Run, out: Path) -> None:
+    """Ledger and record first: a checkpoint never runs ahead of the ledger that it continues."""
+    write_run(out, run.record(str(out)), epochs=run.epoch_rows)
+    save_checkpoint(out, run.snapshot())
+
+
+def _check_config(settings: Preset, config: RunConfig) -> None:
+    expected = (settings.name, settings.dataset_size, parameter_shapes(settings.model))
+    got = (config.name, config.dataset_size, config.parameter_shapes)
+    if got != expected:
+        raise UsageError(
+            f"training: expected the configuration of preset {settings.name!r} ({settings.dataset_size} examples, the "
+            f"parameters of {settings.model}), got {config.name!r} with {config.dataset_size} examples; take it from run_config"
+        )
+
+
+def _check_data(settings: Preset, data: Dataset) -> None:
+    if len(data.train_images) != settings.dataset_size or len(data.train_labels) != settings.dataset_size:
+        raise DataError(
+            f"data set: preset {settings.name!r} states {settings.dataset_size} training examples, "
+            f"{data.title} has {len(data.train_images)}; fetch the data again"
+        )
+
+
+def _prepare(out: Path, *, resume: bool) -> RunRecord | None:
+    """Make the folder; a finished run's record if it is to be resumed."""
+    exists = (out / RUN_FILE).exists() or (out / CHECKPOINT_FILE).exists()
+    if resume:
+        record = read_run(out) if (out / RUN_FILE).exists() else None
+        return record if record is not None and record.completed else None
+    if exists:
+        raise UsageError(f"training: {out} already holds a run; resume it, or give another output folder")
+    make_directory(out)
+    return None
+
+
+def _same_run(record: RunRecord, run: Run) -> RunRecord:
+    found = (record.source_sha256, record.class_name, record.config, record.seed)
+    if found != (run.candidate.sha256, run.candidate.class_name, run.config, run.seed):
+        raise UsageError(
+            f"resume: {record.directory} holds the finished run of another mechanism, seed or configuration"
+        )
+    return record
+
+
+def _last_step(config: RunConfig, epochs: int | None, max_steps: int | None) -> int:
+    for name, value in (("epochs", epochs), ("max_steps", max_steps)):
+        if value is not None and value < 1:
+            raise UsageError(f"training: {name} must be at least 1, got {value!r}")
+    limits = [config.total_steps]
+    if epochs is not None:
+        limits.append(epochs * config.steps_per_epoch)
+    if max_steps is not None:
+        limits.append(max_steps)
+    return min(limits)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device: {name!r} cannot be used here ({error}); use cpu or auto") from error
+    return chosen
+
+
+@contextmanager
+def _deterministic_kernels() -> Iterator[None]:
+    """Repeatable convolutions on CUDA; without them a resumed run would differ in the last bits."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """The first Ctrl-C asks for a stop after the current step; the second stops at once, leaving the last checkpoint."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(_number: int, _frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
