@@ -92,6 +92,7 @@ def _add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     gate.add_argument("--accuracy", metavar="DATASET|none", help="data set to train on for accuracy (default: digits)")
     gate.add_argument("--runs", type=_positive, metavar="N", help="training runs (seeds) for the accuracy (default: 1)")
+    gate.add_argument("--jobs", type=_positive, metavar="N", help="mechanisms audited at once (default: 2)")
     gate.add_argument(
         "--time-limit", type=_positive_number, metavar="S", help="seconds for the probe of one mechanism (default: 120)"
     )

@@ -1,7 +1,7 @@
 """Defaults from ``[tool.dpaudit]`` of the nearest ``pyproject.toml``; an option on the command line wins.
 
-Keys are the long options of ``dpaudit gate`` without their dashes in front: ``preset``, ``layers``, ``accuracy``, ``runs``,
-``time-limit``, ``expect``, ``data-root``, ``out``, ``relation``, ``rows``, ``sampler``, ``nonfinite``.
+Keys are long options of ``dpaudit gate`` without the dashes in front: ``preset``, ``layers``, ``accuracy``, ``runs``,
+``jobs``, ``time-limit``, ``expect``, ``data-root``, ``out``, ``relation``, ``rows``, ``sampler``, ``nonfinite``.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dpaudit.contract import DataError, UsageError
 
-DEFAULTS: Mapping[str, object] = {"preset": "digits", "accuracy": "digits", "runs": 1, "time_limit": 120.0}
+DEFAULTS: Mapping[str, object] = {"preset": "digits", "accuracy": "digits", "runs": 1, "jobs": 2, "time_limit": 120.0}
 """What ``dpaudit gate`` does where neither the command line nor a configuration says otherwise."""
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
@@ -20,6 +20,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "layers": (str, list),
     "accuracy": str,
     "runs": int,
+    "jobs": int,
     "time-limit": (int, float),
     "expect": str,
     "data-root": str,

@@ -101,14 +101,15 @@ def read_schedule(path: Path) -> tuple[float, ...]:
 
 
 def _schedule(arguments: argparse.Namespace) -> tuple[float, ...]:
-    constant = arguments.sigma is not None and arguments.steps is not None
+    sigma: float | None = arguments.sigma
+    steps: int | None = arguments.steps
     if arguments.schedule is not None:
-        if arguments.sigma is not None or arguments.steps is not None:
+        if sigma is not None or steps is not None:
             raise UsageError("replay: give either --schedule FILE or --sigma S --steps T, not both")
         return read_schedule(Path(arguments.schedule))
-    if not constant:
+    if sigma is None or steps is None:
         raise UsageError("replay: expected --sigma S with --steps T, or --schedule FILE")
-    return (arguments.sigma,) * arguments.steps
+    return (sigma,) * steps
 
 
 def _trace(arguments: argparse.Namespace, sigmas: tuple[float, ...]) -> EventTrace:
@@ -142,9 +143,8 @@ def _cell(arguments: argparse.Namespace) -> Cell:
 
 def _steps_per_epoch(cell: Cell, arguments: argparse.Namespace) -> int | None:
     """A shuffled epoch has floor(1/q) batches; the last, partial one is dropped."""
-    if cell.sampler is not Sampler.SHUFFLE or not 0 < arguments.q <= 1:
-        return None
-    return math.floor(1 / arguments.q + 1e-9)
+    q: float = arguments.q
+    return math.floor(1 / q + 1e-9) if cell.sampler is Sampler.SHUFFLE else None
 
 
 def _account(trace: EventTrace, accountant: str, delta: float) -> tuple[float | None, float | None, str]:

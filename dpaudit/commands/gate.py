@@ -4,12 +4,13 @@ import argparse
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from dpaudit.contract import AuditReport, ExitCode, RunConfig, UsageError, Verdict, fold_exit_code
+from dpaudit.contract import AuditReport, ExitCode, UsageError, Verdict, fold_exit_code
 from dpaudit.gate import Expectation, audit, plan_layers, read_expectations
 from dpaudit.report import to_json, to_text, write_reports
 
@@ -40,27 +41,41 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     expectations = read_expectations(Path(arguments.expect), arguments.preset) if arguments.expect else {}
     scratch = nullcontext(arguments.out) if arguments.out else tempfile.TemporaryDirectory(prefix="dpaudit-")
     with scratch as folder, Progress(quiet=arguments.quiet) as progress:
-        reports = []
-        for number, spec in enumerate(specs, start=1):
-            progress.begin(f"[{number}/{len(specs)}] {spec}")
-            report = audit(
-                spec,
-                config,
-                layers=layers,
-                train=trainer(spec, config, arguments, Path(folder) / "runs", progress),
-                command=_command(spec, arguments),
-                time_limit=arguments.time_limit,
-                progress=progress.advance,
-            )
-            reports.append(_with_expectation(report, expectations.get(_file(spec))))
-        _emit(reports, config, arguments)
+
+        def examine(spec: str) -> AuditReport:
+            bar = progress.bar(spec)
+            try:
+                report = audit(
+                    spec,
+                    config,
+                    layers=layers,
+                    train=trainer(spec, config, arguments, Path(folder) / "runs", bar),
+                    command=_command(spec, arguments),
+                    time_limit=arguments.time_limit,
+                    progress=bar.advance,
+                )
+            finally:
+                bar.end()
+            return _with_expectation(report, expectations.get(_file(spec)))
+
+        reports = _in_order(examine, specs, arguments.jobs)
+    _emit(reports, arguments)
     surprises = _surprises(reports, expectations) if arguments.expect else ()
     for line in surprises:
         print(line, file=sys.stderr)
     return _exit_code(reports, bool(arguments.expect), bool(surprises), arguments.admit_inconclusive)
 
 
-def _emit(reports: Sequence[AuditReport], config: RunConfig, arguments: argparse.Namespace) -> None:
+def _in_order(examine: Callable[[str], AuditReport], specs: Sequence[str], jobs: int) -> tuple[AuditReport, ...]:
+    """Examine up to ``jobs`` mechanisms at once; the heavy work is in processes of their own. Results in order."""
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    try:
+        return tuple(pool.map(examine, specs))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _emit(reports: Sequence[AuditReport], arguments: argparse.Namespace) -> None:
     if arguments.out:
         written = write_reports(reports, Path(arguments.out))
         print(f"reports written to {arguments.out} ({len(written)} files); start at index.html", file=sys.stderr)

@@ -10,7 +10,7 @@ from dpaudit.contract import ExitCode, RunConfig, RunRecord, UsageError
 from dpaudit.gate import TrainingResult
 from dpaudit.gate.auditing import Train, accuracy_rows, training_failure
 
-from .progress import Progress
+from .progress import Bar
 
 TRAINING_LIMIT_SECONDS = 3600.0
 """Time that one training run of an audit gets. A run past it is stopped and reported; the audit goes on."""
@@ -51,9 +51,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.ALL_ACCEPTED
 
 
-def trainer(
-    spec: str, config: RunConfig, arguments: argparse.Namespace, folder: Path, progress: Progress
-) -> Train | None:
+def trainer(spec: str, config: RunConfig, arguments: argparse.Namespace, folder: Path, bar: Bar) -> Train | None:
     """What an audit calls to get accuracy and ledgers; ``None`` where no accuracy is asked for.
 
     The audited configuration itself is trained if its preset is for that data set; otherwise the data set's own preset,
@@ -70,7 +68,7 @@ def trainer(
     def train() -> TrainingResult:
         records, findings = [], []
         for seed in harness.seeds(arguments.runs):
-            progress.begin(f"training {spec} on {arguments.accuracy}, seed {seed}")
+            bar.begin(f"training on {arguments.accuracy}, seed {seed}")
             place = folder / f"{_unique(spec, own)}-{preset}-{seed}"
             result = harness.train_in_subprocess(
                 spec,

@@ -1,6 +1,6 @@
 """The gate: plan an audit, run the layers, decide."""
 
-from .audit import TrainingResult, audit
+from .auditing import TrainingResult, audit
 from .decision import REQUIRED_LAYERS, Decision, decide
 from .expectations import Expectation, read_expectations
 from .plan import AVAILABLE_LAYERS, plan_layers

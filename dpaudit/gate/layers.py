@@ -20,7 +20,10 @@ from dpaudit.contract import (
     UsageError,
 )
 from dpaudit.probe import MechanismSource
+from dpaudit.properties import search
 from dpaudit.replay import compare_ledger, replay
+
+from .consistency import contradictions
 
 _NOTHING = Bracket(lower=None, upper=None, lower_method="replay did not run", upper_method="replay did not run")
 
@@ -32,6 +35,7 @@ class LayerRuns:
     records: tuple[LayerRecord, ...] = ()
     findings: tuple[Finding, ...] = ()
     static: StaticResult | None = None
+    worst_found: float | None = None
     claimed: float | None = None
     reported: Bracket | None = None
     replayed: Bracket = field(default=_NOTHING)
@@ -51,10 +55,12 @@ def run_layers(
     """Run the chosen layers. A layer that raises ends ERRORED with a finding DPA001; usage errors pass through."""
     runs = LayerRuns()
     steps: dict[Layer, Callable[[], LayerRecord]] = {
+        Layer.PROPERTIES: lambda: _properties(runs, source, config, measurement),
         Layer.REPLAY: lambda: _replay(runs, source, config, measurement, records, command),
     }
     for layer in Layer:
         runs.records += (_guarded(runs, layer, source, steps.get(layer) if layer in layers else None),)
+    runs.findings += tuple(contradictions(measurement, runs.static, runs.worst_found, file=source.display))
     return runs
 
 
@@ -92,6 +98,19 @@ def _guarded(
             summary=f"{type(error).__name__}: {error}",
             seconds=time.monotonic() - started,
         )
+
+
+def _properties(runs: LayerRuns, source: MechanismSource, config: RunConfig, measurement: Measurement) -> LayerRecord:
+    result = search(source, config, measurement)
+    runs.findings += result.findings
+    runs.worst_found = None if result.worst_contribution is None else result.worst_contribution.noise_multiplier
+    return LayerRecord(
+        layer=Layer.PROPERTIES,
+        outcome=result.outcome,
+        ran=True,
+        summary=result.summary,
+        seconds=result.seconds,
+    )
 
 
 def _replay(

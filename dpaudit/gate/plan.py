@@ -1,17 +1,11 @@
 """Which layers an audit runs."""
 
 import difflib
-import importlib.util
 
 from dpaudit.contract import Layer, UsageError
 
-
-def _available() -> tuple[Layer, ...]:
-    return tuple(layer for layer in Layer if importlib.util.find_spec(f"dpaudit.{layer}") is not None)
-
-
-AVAILABLE_LAYERS = _available()
-"""The layers of this installation, in the order in which they are reported."""
+AVAILABLE_LAYERS = (Layer.PROPERTIES, Layer.REPLAY)
+"""The layers of this version, in the order in which they are reported."""
 
 
 def plan_layers(names: str | None) -> tuple[Layer, ...]:
@@ -28,7 +22,7 @@ def plan_layers(names: str | None) -> tuple[Layer, ...]:
             layer = Layer(name)
         except ValueError:
             close = difflib.get_close_matches(name, list(Layer), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f"; did you mean {str(close[0])!r}?" if close else ""
             raise UsageError(f"--layers: expected names among {', '.join(Layer)}, got {name!r}{hint}") from None
         if layer not in AVAILABLE_LAYERS:
             raise UsageError(

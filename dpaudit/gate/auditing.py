@@ -219,8 +219,8 @@ def _not_run(layer: Layer, why: str) -> LayerRecord:
 
 
 def _with_command(findings: tuple[Finding, ...], command: str) -> tuple[Finding, ...]:
-    """Every finding carries the command of this audit unless it has a more precise one."""
-    return tuple(finding if finding.rerun or not command else replace(finding, rerun=command) for finding in findings)
+    """Findings with the command of this audit, which names preset and cell; the layers know the path only."""
+    return tuple(replace(finding, rerun=command) if command else finding for finding in findings)
 
 
 def _now() -> str:

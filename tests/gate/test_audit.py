@@ -1,0 +1,149 @@
+"""Whole audits at small size: every candidate ends with a verdict, and the record says why."""
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dpaudit.accounting import calibrate_noise_multiplier
+from dpaudit.contract import AuditReport, Cell, ExitCode, Layer, RunConfig, UsageError, Verdict, fold_exit_code
+from dpaudit.gate import TrainingResult, audit
+from dpaudit.gate.auditing import training_failure
+
+STEPS = 6
+CONFIG = RunConfig(
+    dataset_size=1000,
+    batch_size=8,
+    expected_batch=8.0,
+    epochs=2,
+    steps_per_epoch=STEPS // 2,
+    max_grad_norm=1.0,
+    target_epsilon=3.0,
+    target_delta=1e-5,
+    noise_multiplier=calibrate_noise_multiplier(
+        target_epsilon=3.0, delta=1e-5, cell=Cell(), sampling_probability=0.008, steps=STEPS
+    ).noise_multiplier,
+    parameter_shapes=((3, 4), (3,)),
+)
+HEAD = """
+import torch
+
+class DPMechanism:
+    def __init__(self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs,
+                 target_epsilon, target_delta):
+        self.c, self.z, self.b = max_grad_norm, noise_multiplier, batch_size
+
+    def get_effective_sigma(self, step, epoch):
+        return self.z
+
+    def clip_and_noise(self, per_sample_grads, step, epoch):
+"""
+HONEST = """
+norms = torch.stack([g.flatten(1).norm(dim=1) for g in per_sample_grads]).norm(dim=0)
+w = (self.c / norms.clamp(min=1e-12)).clamp(max=1)
+sums = [torch.tensordot(w, g, 1) for g in per_sample_grads]
+return [(s + self.z * self.c * torch.randn_like(s)) / self.b for s in sums]
+"""
+
+
+@pytest.fixture
+def audited(tmp_path: Path) -> Callable[..., AuditReport]:
+    def run(
+        body: str, *, head: str = HEAD, layers: tuple[Layer, ...] = (Layer.REPLAY,), **options: object
+    ) -> AuditReport:
+        path = tmp_path / "candidate.py"
+        path.write_text(head + textwrap.indent(textwrap.dedent(body), " " * 8))
+        return audit(str(path), CONFIG, layers=layers, command="again", **options)  # type: ignore[arg-type]
+
+    return run
+
+
+def found(report: AuditReport) -> set[str]:
+    return {finding.rule for finding in report.findings}
+
+
+def test_an_honest_mechanism_under_one_layer_is_neither_accepted_nor_rejected(
+    audited: Callable[..., AuditReport],
+) -> None:
+    report = audited(HONEST)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.epsilon.replayed.lower == pytest.approx(3.0, rel=2e-3)
+    assert report.epsilon.replayed.upper is None
+    assert {layer.layer for layer in report.layers} == set(Layer)
+    assert fold_exit_code([report]) is ExitCode.INCONCLUSIVE
+
+
+def test_half_the_noise_is_rejected_with_the_factor_that_mends_it(audited: Callable[..., AuditReport]) -> None:
+    report = audited(HONEST.replace("self.z * self.c", "0.5 * self.z * self.c"))
+    assert report.verdict is Verdict.REJECTED
+    assert found(report) >= {"DPA403", "DPA404"}
+    assert report.honest_noise_factor == pytest.approx(2.0, rel=2e-3)
+    assert all(finding.rerun for finding in report.findings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class DPMechanism(:\n", "syntax"),
+        ("class Other:\n    pass\n", "DPMechanism"),
+        ("", "DPMechanism"),
+    ],
+)
+def test_a_file_that_does_not_load_has_a_verdict(audited: Callable[..., AuditReport], text: str, message: str) -> None:
+    report = audited("", head=text)
+    assert (report.verdict, found(report)) == (Verdict.INCONCLUSIVE, {"DPA011"})
+    assert message.lower() in report.findings[0].message.lower()
+
+
+def test_an_exit_is_a_finding_and_nothing_is_trained(audited: Callable[..., AuditReport]) -> None:
+    def train() -> TrainingResult:
+        raise AssertionError("a mechanism that cannot run must not be trained")
+
+    report = audited("import os\nos._exit(0)", train=train)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert found(report) in ({"DPA012"}, {"DPA013"})
+    assert "exit" in report.findings[0].message
+
+
+def test_a_loop_without_end_is_stopped_at_the_limit(audited: Callable[..., AuditReport]) -> None:
+    report = audited("while True: pass", time_limit=8.0)
+    assert (report.verdict, found(report)) == (Verdict.INCONCLUSIVE, {"DPA013"})
+    assert report.seconds < 60
+
+
+def test_a_training_run_that_failed_costs_acceptance_and_is_named(audited: Callable[..., AuditReport]) -> None:
+    failure = training_failure("candidate.py", 3, "the training process was stopped after 1 s")
+    report = audited(HONEST, train=lambda: TrainingResult(findings=(failure,)))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "DPA501" in found(report)
+
+
+def test_a_crash_of_the_probe_is_the_audits_own_fault(
+    audited: Callable[..., AuditReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("dpaudit.gate.auditing.measure", crash)
+    report = audited(HONEST)
+    assert (report.verdict, found(report)) == (Verdict.INCONCLUSIVE, {"DPA001"})
+    assert fold_exit_code([report]) is ExitCode.BROKEN
+
+
+def test_a_crash_of_a_layer_is_the_audits_own_fault(
+    audited: Callable[..., AuditReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("dpaudit.gate.layers.replay", crash)
+    report = audited(HONEST)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "DPA001" in found(report)
+    assert fold_exit_code([report]) is ExitCode.BROKEN
+
+
+def test_an_absent_file_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no-such-file"):
+        audit("no-such-file.py", CONFIG)
