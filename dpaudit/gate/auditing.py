@@ -78,7 +78,7 @@ def audit(
     training = train() if train is not None and runnable else TrainingResult()
     runs = run_layers(source, config, measurement, layers, training.records, command=command)
     imports = benchmark_imports(source) if config.calibration is Calibration.BENCHMARK else ()
-    findings = (*measurement.findings, *runs.findings, *imports, *training.findings)
+    findings = _worst_first((*measurement.findings, *runs.findings, *imports, *training.findings))
     return _report(source, config, measurement, runs, training, findings, command, time.monotonic() - started)
 
 
@@ -216,6 +216,11 @@ def training_failure(file: str, line: int | None, message: str) -> Finding:
 
 def _not_run(layer: Layer, why: str) -> LayerRecord:
     return LayerRecord(layer=layer, outcome=Outcome.NOT_APPLICABLE, ran=False, summary=why)
+
+
+def _worst_first(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Sorted by severity; within one severity in the order in which they were found."""
+    return tuple(sorted(findings, key=lambda finding: list(Severity).index(finding.severity)))
 
 
 def _with_command(findings: tuple[Finding, ...], command: str) -> tuple[Finding, ...]:

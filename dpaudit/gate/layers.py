@@ -58,8 +58,11 @@ def run_layers(
         Layer.PROPERTIES: lambda: _properties(runs, source, config, measurement),
         Layer.REPLAY: lambda: _replay(runs, source, config, measurement, records, command),
     }
+    # Replay goes last, for it needs the static bound; its findings lead, for they say what the mechanism costs.
     for layer in Layer:
+        before, runs.findings = runs.findings, ()
         runs.records += (_guarded(runs, layer, source, steps.get(layer) if layer in layers else None),)
+        runs.findings = (*runs.findings, *before) if layer is Layer.REPLAY else (*before, *runs.findings)
     runs.findings += tuple(contradictions(measurement, runs.static, runs.worst_found, file=source.display))
     return runs
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dpaudit.contract import RULES, AuditReport, Layer, LayerRecord, Verdict, fold_exit_code
+from dpaudit.contract import RULES, AuditReport, Layer, LayerRecord, Verdict
 
 from . import figures, wording
 from .json_record import to_json
@@ -57,7 +57,6 @@ def to_index_html(reports: Sequence[AuditReport], links: Sequence[str]) -> str:
         comparisons=compare(reports),
         counts=[(verdict, sum(report.verdict is verdict for report in reports)) for verdict in Verdict],
         broken=sum(report.broken for report in reports),
-        exit_code=fold_exit_code(reports),
     )
 
 
