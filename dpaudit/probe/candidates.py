@@ -94,13 +94,12 @@ class Neighbours:
             return self._with_row(base, -row), other
         return base, other
 
-    def pair_alone(self, step: int, canary: Canary) -> tuple[list[Tensor], list[Tensor]]:
-        """The batches D and D' of a step with every other row zero."""
-        silent = [torch.zeros_like(tensor) for tensor in self.base(step)]
-        row = self._direction(canary.direction) * (canary.norm * self.bound)
-        if self.relation is Relation.REPLACE_ONE:
-            return self._with_row(silent, -row), self._with_row(silent, row)
-        return silent, self._with_row(silent, row)
+    def alone(self, batch: list[Tensor]) -> list[Tensor]:
+        """D or D' of a step with every other row zero."""
+        out = [torch.zeros_like(tensor) for tensor in batch]
+        for silent, tensor in zip(out, batch, strict=True):
+            silent[self.slot : self.slot + 1] = tensor[self.slot : self.slot + 1]
+        return out
 
     @property
     def reach(self) -> float:

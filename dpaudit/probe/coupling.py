@@ -114,7 +114,6 @@ class Reader:
             raise CandidateError("DPA014", message, self._last_draw_line)
         reported = self.report(step, epoch)
         freshness = self._history.take(run.recording, step)
-        self.neighbours.observe(run.release)
         return StepState(
             step, epoch, canary, base, other, before, self.session.snapshot(), run.release, run.recording, reported,
             freshness, self._last_draw_line,

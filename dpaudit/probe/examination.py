@@ -17,10 +17,11 @@ from .guard import Attempt
 from .loading import CandidateError
 from .messages import Request, Result
 from .nonfinite import nonfinite_rows
-from .problem import Problem
+from .problem import Problem, unresolved
 from .readers import Readers
 from .real_shapes import compare_real_shapes
-from .survey import Survey, Surveyor, failure
+from .survey import Survey, failure
+from .surveyor import Surveyor
 from .world import UncopyableState
 
 _CALLS_PER_STEP = 5
@@ -60,6 +61,8 @@ def examine_candidate(request: Request, attempts: Sequence[Attempt], progress: C
             compare_real_shapes(request.config, readers, survey, deadline=started + 0.9 * request.time_limit)
     except CandidateError as error:
         survey.add(failure(error))
+    except UncopyableState as error:
+        survey.add(unresolved("DPA207", f"{error}; nothing can be replayed", None))
     for attempt in attempts:
         message = f"the mechanism tried what it may not do: {attempt.action} (refused)"
         survey.add(Problem("DPA012", Severity.MAJOR, Strength.PROOF, message, attempt.line))
@@ -102,7 +105,8 @@ def _beside_others(readers: Readers, alone: Survey, request: Request, *, deadlin
         return second
     if not second.complete:
         alone.notes.append(f"beside rows that are not zero only {len(read)} of {len(steps)} steps were read")
-    alone.demonstrated = alone.demonstrated and second.demonstrated
+    # That a row's effect depends on the others does not touch a pair in which they are zero.
+    alone.demonstrated = alone.demonstrated and not second.coins_matter
     return alone
 
 

@@ -15,7 +15,7 @@ from typing import Any
 _REFUSED = {
     "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.spawn", "os.system", "os.startfile", "os.kill",
     "os.killpg", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.symlink",
-    "os.truncate", "os.putenv", "os.unsetenv", "subprocess.Popen", "pty.spawn", "socket.connect", "socket.bind",
+    "os.truncate", "subprocess.Popen", "pty.spawn", "socket.connect", "socket.bind",
     "socket.getaddrinfo", "socket.sendto", "signal.pthread_kill", "ctypes.dlopen", "resource.setrlimit",
 }  # fmt: skip
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dpaudit.contract import NoiseClass
 
-from .coupling import NUDGES, Reader, StepState
+from .coupling import NUDGES, DrawsDiffer, Reader, StepState
 from .diagnosis import Diagnosis, describe_row
 from .problem import proved, unresolved
 from .session import Rows
@@ -105,9 +105,15 @@ def _explain(reader: Reader, state: StepState, shadow: Shadow, difference: float
 
 
 def _from(reader: Reader, state: StepState, world: Snapshot, latents: Tensor | None = None) -> Tensor:
-    """The step's release on D, from another world, with its own latents."""
+    """The step's release on D, from another world, with its own latents.
+
+    Raises:
+        DrawsDiffer: its draws do not correspond to those recorded.
+    """
     reader.session.restore(world)
     run = reader.session.call(state.base, state.step, state.epoch, replay=state.recording, latents=latents)
+    if run.diverged:
+        raise DrawsDiffer(f"step {state.step}: the number or the size of its random draws depends on earlier data")
     reader.report(state.step, state.epoch)
     return run.release
 

@@ -19,8 +19,13 @@ from .survey import Survey
 
 _AGREEMENT = 2e-3
 _LARGEST_NORM = 1e3
+_CALLS = 6
 _SCALED = 1.5
 _ELEMENT_LIMIT = 60_000_000
+
+
+class _TooSlow(Exception):
+    """There is not enough time left for the calls of a look: running into the limit would blame the candidate."""
 
 
 @dataclass(slots=True)
@@ -50,7 +55,10 @@ def compare_real_shapes(config: RunConfig, readers: Readers, survey: Survey, *, 
     waiting = sorted({0, config.total_steps // 2, config.total_steps - 1})
     while waiting and time.monotonic() < deadline:
         step = waiting.pop(0)
-        looks = _look_at(config, readers, survey, step)
+        try:
+            looks = _look_at(config, readers, survey, step, deadline)
+        except _TooSlow:
+            break
         if looks is None:
             continue
         small, real = looks
@@ -72,13 +80,15 @@ def compare_real_shapes(config: RunConfig, readers: Readers, survey: Survey, *, 
     )
 
 
-def _look_at(config: RunConfig, readers: Readers, survey: Survey, step: int) -> tuple[_Look, _Look | None] | None:
+def _look_at(
+    config: RunConfig, readers: Readers, survey: Survey, step: int, deadline: float
+) -> tuple[_Look, _Look | None] | None:
     """Looks at small and at real shapes; the latter ``None`` if it cannot be read, both if no object begins there."""
     for quiet in (True, False):
         small = readers.small(quiet=quiet)
         small.coins_matter = survey.coins_matter
         try:
-            here = _look(small, config, survey, step)
+            here = _look(small, config, survey, step, deadline)
         except CandidateError:
             continue  # it cannot begin at this step, or not with rows of zeros
         real = readers.real(quiet=quiet)
@@ -87,14 +97,18 @@ def _look_at(config: RunConfig, readers: Readers, survey: Survey, step: int) -> 
             return here, None
         real.coins_matter = survey.coins_matter
         real.map_reader.assume(form)
-        return here, _look(real, config, survey, step)
+        return here, _look(real, config, survey, step, deadline)
     return None
 
 
-def _look(reader: Reader, config: RunConfig, survey: Survey, step: int) -> _Look:
+def _look(reader: Reader, config: RunConfig, survey: Survey, step: int, deadline: float) -> _Look:
     # In float32 a huge release would drown its own noise.
     canary = Canary(survey.canary.direction, min(survey.canary.norm, _LARGEST_NORM))
+    before = time.monotonic()
     state = reader.begin(step, config.epoch_of(step), canary)
+    now = time.monotonic()
+    if now + _CALLS * (now - before) > deadline:
+        raise _TooSlow
     try:
         coupled = reader.couple(state)
     except DrawsDiffer:

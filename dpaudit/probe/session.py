@@ -146,7 +146,9 @@ class Session:
             raise CandidateError("DPA015", "the class has no method get_effective_sigma(step, epoch)")
         try:
             value = method(step, epoch)
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                raise _raised(error, path, f"step {step}: get_effective_sigma") from error
             raise CandidateError(
                 "DPA015", f"step {step}: get_effective_sigma raised {describe(error)}", line_of(error, path)
             ) from error
@@ -215,7 +217,7 @@ def _raised(error: BaseException, path: str, where: str) -> CandidateError:
     if isinstance(error, CandidateError):
         return error
     line = line_of(error, path)
-    if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
+    if not isinstance(error, Exception):
         return CandidateError("DPA013", f"{where} tried to end the process ({describe(error)})", line)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return CandidateError("DPA013", f"{where} exceeded the memory limit ({describe(error)})", line)

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .gaussian_moments import flat, is_standard, moments_of, same_moment, standardise
+
 EXACT = 1e-9
 ROUNDING = {torch.float32: 3e-6, torch.complex64: 3e-6, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Relative rounding that a release may show for the lowest precision seen in a call; float64 alone: ``EXACT``."""
@@ -112,7 +114,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         generator = kwargs.get("generator") or torch.default_generator
         identity = identity_of(generator) if self.identify else 0
-        mean, std = _moments(func, args, kwargs)
+        mean, std = moments_of(func, args, kwargs)
         out = func(*args, **kwargs)
         if out.device.type == "meta":
             return out
@@ -144,8 +146,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.replay is None:
             draw.line = self.line()
             draw.raw, draw.mean, draw.std = drawn.detach().reshape(-1).clone(), mean, std
-            standard = _is_standard(mean, std) and drawn.dtype == torch.float64
-            self._standard.append(draw.raw if standard else _standardise(drawn, mean, std))
+            standard = is_standard(mean, std) and drawn.dtype == torch.float64
+            self._standard.append(draw.raw if standard else standardise(drawn, mean, std))
             return None
         if index >= len(self.replay.draws) or self.replay.draws[index].numel != draw.numel:
             self.diverged = True
@@ -156,13 +158,13 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.repeated = index
         latents = self.latents
         if latents is None:
-            if _equal(mean, model.mean) and _equal(std, model.std):
+            if same_moment(mean, model.mean) and same_moment(std, model.std):
                 return model.raw  # bit for bit
             latents = self.replay.latents
         z = latents[model.offset : model.offset + model.numel]
-        if _is_standard(mean, std):
+        if is_standard(mean, std):
             return z
-        values: Tensor = _flat(mean, drawn) + _flat(std, drawn) * z
+        values: Tensor = flat(mean, drawn) + flat(std, drawn) * z
         return values
 
     def finish(self) -> Recording:
@@ -204,54 +206,6 @@ def _kind(func: Any) -> int:
     if torch.Tag.nondeterministic_seeded not in func.tags:
         return _PLAIN
     return _GAUSSIAN if func._schema.name.split("::")[1] in _GAUSSIAN_OPS else _COIN
-
-
-def _moments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """Mean and standard deviation that a Gaussian operation was asked for."""
-    name = func._schema.name.split("::")[1]
-    if name in {"randn", "randn_like"}:
-        return 0.0, 1.0
-    values = {"mean": 0.0, "std": 1.0}
-    for position, argument in enumerate(func._schema.arguments):
-        if argument.name in values:
-            if position < len(args):
-                values[argument.name] = args[position]
-            elif argument.name in kwargs:
-                values[argument.name] = kwargs[argument.name]
-    return copied(values["mean"]), copied(values["std"])
-
-
-def copied(value: Any) -> Any:
-    """A moment that later operations cannot change."""
-    return value.detach().clone() if isinstance(value, Tensor) else value
-
-
-def _flat(value: Any, like: Tensor) -> Any:
-    if isinstance(value, Tensor) and value.numel() != 1:
-        return value.to(torch.float64).broadcast_to(like.shape).reshape(-1)
-    return float(value)
-
-
-def _is_standard(mean: Any, std: Any) -> bool:
-    return type(mean) is float and type(std) is float and mean == 0.0 and std == 1.0
-
-
-def _equal(here: Any, there: Any) -> bool:
-    if isinstance(here, Tensor) and isinstance(there, Tensor):
-        return torch.equal(here, there)
-    return not isinstance(here, Tensor) and not isinstance(there, Tensor) and bool(here == there)
-
-
-def _standardise(drawn: Tensor, mean: Any, std: Any) -> Tensor:
-    """z of a draw. Where std is 0 the draw says nothing about z; a fresh one is made up, and has no effect."""
-    z: Tensor = (drawn.detach().to(torch.float64).reshape(-1) - _flat(mean, drawn)) / _flat(std, drawn)
-    bad = ~torch.isfinite(z)
-    if bad.any():
-        z[bad] = torch.randn(int(bad.sum()), dtype=torch.float64, generator=_SPARE)
-    return z
-
-
-_SPARE = torch.Generator().manual_seed(20_240_229)
 
 
 def identity_of(generator: torch.Generator) -> int:

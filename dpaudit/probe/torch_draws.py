@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import tape
+from .gaussian_moments import copied
 
 _randn, _randn_like, _normal, _normal_ = torch.randn, torch.randn_like, torch.normal, Tensor.normal_
 
@@ -60,7 +61,7 @@ def _drawn(draw: Any, args: Any, kwargs: Any, mean: Any, std: Any) -> Tensor:
         return out
     generator = kwargs.get("generator") or torch.default_generator
     identity = tape.identity_of(generator) if current.identify else 0
-    mean, std = tape.copied(mean), tape.copied(std)
+    mean, std = copied(mean), copied(std)
     out = draw(*args, **kwargs)
     values = current.gaussian(identity, out, mean, std)
     if values is not None:

@@ -1,0 +1,218 @@
+"""Read the steps of a run at small shapes, in order: each one, what it leaves behind, and the worst row."""
+
+import math
+import time
+from collections.abc import Callable
+
+from dpaudit.contract import NoiseClass, RunConfig
+
+from .attainment import misplaced, same_unwatched, swayed
+from .coupling import Coupled, DrawsDiffer, Reader, StepState
+from .diagnosis import Diagnosis, diagnose, draws_differ
+from .hidden_state import differing
+from .internal_noise import settle
+from .loading import CandidateError
+from .problem import Problem, unresolved
+from .search import worst_row
+from .shadows import ShadowWatch
+from .survey import Survey, failure
+from .world import UncopyableState
+
+_DIAGNOSED = 3
+"""After so many diagnoses of one kind a further mismatch gets the same class without a new diagnosis."""
+_UNWATCHED = 3
+_REFUTED = 48
+_ENTROPY = "the mechanism takes fresh entropy at each call"
+
+
+class Surveyor:
+    """Reads the steps of one session in order.
+
+    Args:
+        reader: of the session.
+        config: the run.
+        survey: filled in.
+        deadline: on ``time.monotonic``; steps not reached by then stay unread.
+        progress: called with (steps done, steps in all).
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        config: RunConfig,
+        survey: Survey,
+        *,
+        deadline: float,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self.reader = reader
+        self.config = config
+        self.deadline = deadline
+        self.progress = progress
+        self.survey = survey
+        self._shadows = ShadowWatch(reader)
+        self._diagnosed: dict[tuple[NoiseClass, str], int] = {}
+        self._evades = False
+        self._refuted = 0
+        self._settled_at = -1
+        self._stored_noise = False
+
+    def run(self, steps: list[int]) -> Survey:
+        """Read these steps; one that cannot be read is UNRESOLVED, and so is every step after an exception."""
+        survey, reader = self.survey, self.reader
+        for count, step in enumerate(steps):
+            if time.monotonic() > self.deadline:
+                survey.notes.append(f"time was up after {count} of {len(steps)} steps; the rest was not read")
+                break
+            try:
+                self._step(step, search=count in _search_at(len(steps)))
+            except CandidateError as error:
+                survey.add(failure(error))
+                break
+            except UncopyableState as error:
+                survey.add(unresolved("DPA207", f"step {step}: {error}; nothing can be replayed", None))
+                break
+            self.progress(count + 1, len(steps))
+        survey.complete = len(survey.classes) == len(steps)
+        survey.coins_matter = reader.coins_matter
+        survey.demonstrated = survey.demonstrated and not reader.coins_matter
+        if self._settled_at >= 0:
+            survey.demonstrated = False
+            survey.notes.append(
+                "the mechanism keeps noisy values for itself; measured counts what they reveal as if they were released, "
+                "so that it is no upper bound on the noise multiplier of the release alone"
+            )
+        if reader.sigma_error is not None:
+            survey.add(failure(reader.sigma_error))
+        survey.fill(len(steps))
+        return survey
+
+    def _step(self, step: int, *, search: bool) -> None:
+        survey, reader = self.survey, self.reader
+        state = reader.begin(step, self.config.epoch_of(step), survey.canary)
+        survey.reported.append(state.reported)
+        if len(survey.reported) <= _UNWATCHED and not self._evades:
+            self._compare_unwatched(state)
+        noise_class, measured = NoiseClass.UNRESOLVED, None
+        if not self._evades and self._refuted < _REFUTED:
+            try:
+                inherited = self._shadows.examine(state)
+                noise_class, measured = self._read(state, inherited, search=search)
+            except DrawsDiffer as error:
+                self._note(draws_differ(error, state))
+            self._refuted += noise_class in {NoiseClass.DATA_DEPENDENT, NoiseClass.LEAK}
+            if self._refuted == _REFUTED:
+                survey.notes.append(
+                    f"after step {step} the steps were run for their reports only: {_REFUTED} steps had shown private "
+                    "data in the noise scale or in what is kept"
+                )
+        survey.classes.append(noise_class)
+        survey.measured.append(measured)
+        reader.session.restore(state.after)
+        reader.neighbours.observe(state.release)  # not before: a row may follow earlier releases only
+
+    def _read(self, state: StepState, inherited: Diagnosis | None, *, search: bool) -> tuple[NoiseClass, float | None]:
+        """Class and noise multiplier of a step, given what an earlier step left behind for it."""
+        own, coupled = self._couple(state)
+        if state.reseeded:
+            self.survey.add(_reseeded(state))
+        if own.noise_class is NoiseClass.NO_FRESH_NOISE:
+            correlated = inherited is not None and inherited.noise_class is NoiseClass.CORRELATED
+            if correlated or (self._stored_noise and not state.recording.draws):
+                self._stored_noise = True
+                own = _noise_of_before(own)
+            elif inherited is not None:
+                self._note(inherited)
+            self._note(own)
+            return own.noise_class, 0.0
+        self._note(own)
+        if inherited is not None:
+            self._note(inherited)
+        if own.noise_class is not NoiseClass.CLEAN or coupled is None:
+            return own.noise_class, None
+        settled = self._settled_at == state.step
+        if search and not settled:
+            coupled = worst_row(self.reader, state, coupled)
+            self.survey.canary = state.canary
+        self._shadows.cast(state, coupled, settled=settled)
+        if inherited is not None:
+            return inherited.noise_class, None
+        if search and self.survey.demonstrated:
+            note = misplaced(self.reader, state, coupled) or swayed(self.reader, state, coupled)
+            if note:
+                self.survey.demonstrated = False
+                self.survey.notes.append(note)
+        return NoiseClass.CLEAN, self.reader.sigma(coupled)
+
+    def _compare_unwatched(self, state: StepState) -> None:
+        same = same_unwatched(self.reader, state)
+        if same is None and not any(_ENTROPY in note for note in self.survey.notes):
+            self.survey.notes.append(f"{_ENTROPY}: it could not be compared with and without watching")
+        if same is False:
+            self._evades = True
+            message = f"step {state.step}: the mechanism releases other values when it is not watched"
+            self.survey.add(unresolved("DPA207", message, state.draw_line))
+
+    def _couple(self, state: StepState) -> tuple[Diagnosis, Coupled | None]:
+        try:
+            coupled = self.reader.couple(state)
+        except DrawsDiffer as error:
+            return draws_differ(error, state), None
+        if self.reader.map_reader.internal is not None and coupled.noise is not None:
+            coupled = self._settle(state, coupled)
+        if coupled.matched:
+            return Diagnosis(NoiseClass.CLEAN, None), coupled
+        kind = _kind(coupled)
+        for (noise_class, known), times in self._diagnosed.items():
+            if known == kind and times >= _DIAGNOSED and noise_class is not NoiseClass.CLEAN:
+                return Diagnosis(noise_class, None), None
+        diagnosis = diagnose(self.reader, state, coupled)
+        key = (diagnosis.noise_class, kind)
+        self._diagnosed[key] = self._diagnosed.get(key, 0) + 1
+        return diagnosis, diagnosis.coupled
+
+    def _settle(self, state: StepState, coupled: Coupled) -> Coupled:
+        """Couple the latents that the step draws for itself, if D' would be left in another state without that."""
+        assert coupled.noise is not None
+        if coupled.after is not None and not differing(state.after, coupled.after, 4 * coupled.tolerance):
+            return coupled
+        settled = settle(self.reader, state, coupled.noise)
+        if settled is None:
+            return coupled
+        self._settled_at = state.step
+        return settled
+
+    def _note(self, diagnosis: Diagnosis) -> None:
+        if diagnosis.problem is not None:
+            self.survey.add(diagnosis.problem)
+
+
+def _reseeded(state: StepState) -> Problem:
+    message = (
+        f"step {state.step}: the generator is seeded inside the step: its state at the draw does not depend on what was "
+        "drawn before, so whoever knows the seed knows the noise"
+    )
+    return unresolved("DPA205", message, state.reseeded_line)
+
+
+def _noise_of_before(own: Diagnosis) -> Diagnosis:
+    """Uncovered because the noise is that of an earlier step."""
+    if own.problem is None or own.problem.rule != "DPA204":
+        return own
+    message = f"{own.problem.message}; what is added is noise that an earlier step has released"
+    problem = Problem(
+        "DPA205", own.problem.severity, own.problem.strength, message, own.problem.line, own.problem.evidence
+    )
+    return Diagnosis(own.noise_class, problem)
+
+
+def _kind(coupled: Coupled) -> str:
+    if coupled.noise is None:
+        return "unreadable"
+    return "uncovered" if math.isinf(coupled.mu) else "mismatch"
+
+
+def _search_at(total: int) -> set[int]:
+    """Counts at which to search: the first three, powers of two, and every tenth of the run."""
+    at = {0, 1, 2, total - 1} | {total * tenth // 10 for tenth in range(1, 10)}
+    return at | {2**power for power in range(2, 13)}
