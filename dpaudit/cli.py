@@ -94,7 +94,10 @@ def _add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
     gate.add_argument("--runs", type=_positive, metavar="N", help="training runs (seeds) for the accuracy (default: 1)")
     gate.add_argument("--jobs", type=_positive, metavar="N", help="mechanisms audited at once (default: 2)")
     gate.add_argument(
-        "--time-limit", type=_positive_number, metavar="S", help="seconds for the probe of one mechanism (default: 120)"
+        "--time-limit",
+        type=_positive_number,
+        metavar="S",
+        help="seconds for the probe of one mechanism (default: 120, and 1 for every 20 steps)",
     )
     gate.add_argument("--admit-inconclusive", action="store_true", help="exit 0 although some audits are inconclusive")
     gate.add_argument(

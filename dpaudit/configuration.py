@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dpaudit.contract import DataError, UsageError
 
-DEFAULTS: Mapping[str, object] = {"preset": "digits", "accuracy": "digits", "runs": 1, "jobs": 2, "time_limit": 120.0}
+DEFAULTS: Mapping[str, object] = {"preset": "digits", "accuracy": "digits", "runs": 1, "jobs": 2}
 """What ``dpaudit gate`` does where neither the command line nor a configuration says otherwise."""
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {

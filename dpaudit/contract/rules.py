@@ -261,6 +261,12 @@ _ALL = (
         "Compute the clipping factor so that it stays finite: min(1, C / norm) with the norm bounded away from 0.",
     ),
     Rule(
+        "DPA301",
+        "an attack refutes the claim",
+        "Counted successes of an attack are impossible, at the stated level, for a mechanism that keeps the claimed budget.",
+        "Raise the noise until the declared schedule costs the target, and see which setup the attack used.",
+    ),
+    Rule(
         "DPA401",
         "the claim's accountant is invalid for the event that it assumes",
         "The formula is used where it does not hold, so the claimed epsilon is not one.",

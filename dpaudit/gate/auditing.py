@@ -50,7 +50,7 @@ def audit(
     layers: Sequence[Layer] = AVAILABLE_LAYERS,
     train: Train | None = None,
     command: str = "",
-    time_limit: float = 120.0,
+    time_limit: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
     """Audit one mechanism under one run configuration.
@@ -63,7 +63,7 @@ def audit(
         layers: which layers to run; ACCEPTED needs all of :data:`REQUIRED_LAYERS`.
         train: called once, after the probe, unless the mechanism could not be run; brings accuracy and ledgers.
         command: how to run this audit again; printed with findings.
-        time_limit: seconds that the candidate gets in the probe.
+        time_limit: seconds that the candidate gets in the probe; by default 120 and one more for every 20 steps.
 
     Raises:
         UsageError: no such file; a cell that has no valid accounting.
@@ -73,7 +73,8 @@ def audit(
         source = load_source(spec)
     except SourceError as error:
         return _unloadable(spec, config, layers, error.finding, command, time.monotonic() - started)
-    measurement = _measure(source, config, time_limit, progress)
+    limit = 120.0 + config.total_steps / 20 if time_limit is None else time_limit
+    measurement = _measure(source, config, limit, progress)
     runnable = not any(finding.rule in {"DPA001", "DPA012", "DPA013", "DPA014"} for finding in measurement.findings)
     training = train() if train is not None and runnable else TrainingResult()
     runs = run_layers(source, config, measurement, layers, training.records, command=command)

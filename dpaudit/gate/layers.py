@@ -22,6 +22,7 @@ from dpaudit.contract import (
 from dpaudit.probe import MechanismSource
 from dpaudit.properties import search
 from dpaudit.replay import compare_ledger, replay
+from dpaudit.static import analyse
 
 from .consistency import contradictions
 
@@ -55,6 +56,7 @@ def run_layers(
     """Run the chosen layers. A layer that raises ends ERRORED with a finding DPA001; usage errors pass through."""
     runs = LayerRuns()
     steps: dict[Layer, Callable[[], LayerRecord]] = {
+        Layer.STATIC: lambda: _static(runs, source, config),
         Layer.PROPERTIES: lambda: _properties(runs, source, config, measurement),
         Layer.REPLAY: lambda: _replay(runs, source, config, measurement, records, command),
     }
@@ -101,6 +103,21 @@ def _guarded(
             summary=f"{type(error).__name__}: {error}",
             seconds=time.monotonic() - started,
         )
+
+
+def _static(runs: LayerRuns, source: MechanismSource, config: RunConfig) -> LayerRecord:
+    result = analyse(source, config, time_limit=60.0 + config.total_steps / 20)
+    runs.static = result
+    runs.findings += result.findings
+    if result.sigma_effective is None:
+        assert result.refusal is not None
+        runs.findings += (result.refusal,)
+        outcome, summary = Outcome.INCONCLUSIVE, f"refused: {result.refusal.message}"
+        summary += f" {result.conditional}" if result.conditional else ""
+    else:
+        outcome = Outcome.PASSED
+        summary = f"noise multiplier at least {min(result.sigma_effective):.6g} at every step, for all inputs"
+    return LayerRecord(layer=Layer.STATIC, outcome=outcome, ran=True, summary=summary, seconds=result.seconds)
 
 
 def _properties(runs: LayerRuns, source: MechanismSource, config: RunConfig, measurement: Measurement) -> LayerRecord:

@@ -4,7 +4,7 @@ import difflib
 
 from dpaudit.contract import Layer, UsageError
 
-AVAILABLE_LAYERS = (Layer.PROPERTIES, Layer.REPLAY)
+AVAILABLE_LAYERS = (Layer.STATIC, Layer.PROPERTIES, Layer.REPLAY)
 """The layers of this version, in the order in which they are reported."""
 
 

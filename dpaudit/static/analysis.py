@@ -1,0 +1,367 @@
+"""The static layer's front: a bound for all inputs, or a refusal that names its line."""
+
+import ast
+import importlib
+import math
+import sys
+import time
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from dpaudit.contract import Finding, NonFinite, Relation, Rows, RunConfig, Severity, Strength
+from dpaudit.contract.source_selection import select
+from dpaudit.contract.static_result import StaticResult
+
+from . import certificate as certificates
+from .execution import Execution
+from .expressions import Table
+from .hooks import Hooks
+from .instrument import HOOK, instrument
+from .lint import lint
+from .refusal import Reason, Refusal
+from .schedule import Schedule, ScheduleRunner
+from .shapes import Shrinking
+from .state import signature_after, snapshot
+from .stepping import StepResult, StepSetting
+
+DEFAULT_TIME_LIMIT = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Source of a mechanism: its text, the name under which findings quote it, and the class."""
+
+    source: str
+    filename: str
+    class_name: str = "DPMechanism"
+
+
+def analyse_source(candidate: Candidate, config: RunConfig, *, time_limit: float = DEFAULT_TIME_LIMIT) -> StaticResult:
+    """Bound sigma of every step for all inputs, in this process.
+
+    Guarantee: if ``sigma_effective`` is not ``None``, then under the assumptions that the result lists, for every input
+    and every history of released values, step ``t`` is a Gaussian mechanism whose noise multiplier is at least
+    ``sigma_effective[t]``. The argument is in ``docs/static.md``.
+
+    Never raises for what the candidate does: that is a refusal.
+    """
+    began = time.monotonic()
+    try:
+        outcome = _analyse(candidate, config, began + time_limit)
+    except Refusal as refusal:
+        return _refused(candidate, config, refusal.reason, began)
+    except RecursionError:
+        reason = Reason(rule="DPA114", line=None, message="the expressions are nested too deeply")
+        return _refused(candidate, config, reason, began)
+    schedule, setting, assumptions, remarks = outcome
+    document = certificates.build(schedule, setting, config)
+    return StaticResult(
+        sigma_effective=tuple(schedule.sigmas),
+        refusal=None,
+        findings=tuple(_finding(candidate, r, Severity.MINOR) for r in remarks),
+        certificate=document,
+        assumptions=assumptions,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _analyse(
+    candidate: Candidate, config: RunConfig, deadline: float
+) -> tuple[Schedule, StepSetting, tuple[str, ...], list[Reason]]:
+    blocking, remarks = lint(_selected(candidate))
+    if blocking:
+        raise Refusal(blocking[0])
+    _check_empty_batches(config)
+    shrinking = Shrinking.first(config.parameter_shapes)
+    schedule, setting = _run(candidate, config, shrinking, deadline)
+    if not shrinking.is_real or config.cell.rows is Rows.SAMPLED or config.batch_size != shrinking.rows:
+        _compare_shrinkings(candidate, config, shrinking, schedule, deadline)
+    notes: dict[str, int | None] = {}
+    for _, result in schedule.results:
+        for note, line in result.session.notes.items():
+            notes.setdefault(note, line)
+        for line in result.session.table.divided_by_vanishing:
+            notes.setdefault("a division by a private value that can vanish is taken not to meet exactly 0", line)
+    return schedule, setting, _assumptions(config, notes), remarks
+
+
+def _check_empty_batches(config: RunConfig) -> None:
+    """A batch without rows is not analysed, so it must not happen.
+
+    Raises:
+        Refusal: the chance of one in the whole run is more than a thousandth of delta.
+    """
+    q = config.sampling_probability
+    if config.cell.rows is not Rows.SAMPLED or q >= 1:
+        return
+    chance = config.total_steps * math.exp(config.dataset_size * math.log1p(-q))
+    if not chance <= 1e-3 * config.target_delta:
+        message = (
+            f"a batch may be empty (chance {chance:.3g} in the run), and what the mechanism then does is not analysed"
+        )
+        raise Refusal(Reason(rule="DPA111", line=None, message=message))
+
+
+def _setting(
+    candidate: Candidate, config: RunConfig, shrinking: Shrinking, hooks: Hooks, conditional: bool
+) -> StepSetting:
+    cell = config.cell
+    return StepSetting(
+        table=Table(),
+        hooks=hooks,
+        shrinking=shrinking,
+        sampled=cell.rows is Rows.SAMPLED,
+        real_rows=config.batch_size,
+        subtract_absent=cell.rows is Rows.CONSTANT or cell.relation is Relation.ZERO_OUT,
+        conditional=conditional,
+    )
+
+
+def _run(
+    candidate: Candidate,
+    config: RunConfig,
+    shrinking: Shrinking,
+    deadline: float,
+    only: Sequence[int] | None = None,
+    conditional: bool = False,
+) -> tuple[Schedule, StepSetting]:
+    hooks = Hooks(_module_name(candidate))
+    setting = _setting(candidate, config, shrinking, hooks, conditional)
+    code = _compiled(candidate, hooks)
+    with _quiet():
+        execution = Execution.begin(
+            setting.table, hooks, shrinking, sampled=setting.sampled, real_rows=setting.real_rows
+        )
+        with execution.watched(trace=False):
+            namespace = _load(code, hooks, execution)
+            watched = _construct(namespace, candidate, config, execution)
+            initial = signature_after(execution, watched)
+            if execution.session.reasons:
+                raise Refusal(execution.session.reasons[0])
+            module_before = _module_state(namespace)
+        mechanism = snapshot(watched)
+        steps = [(t, config.epoch_of(t)) for t in range(config.total_steps)]
+        if only is not None:
+            steps = steps[: max(only) + 1]
+        runner = ScheduleRunner(setting, mechanism, initial, steps, deadline)
+        schedule = runner.run()
+        if _module_state(namespace) != module_before:
+            execution.session.table.line = None
+            execution.session.refuse("DPA106", "values at module or class level change during a run")
+    return schedule, setting
+
+
+def _selected(candidate: Candidate) -> ast.Module:
+    """The class and what it needs; the rest of a training script is left out, as in every other layer.
+
+    Raises:
+        Refusal: the source does not parse.
+    """
+    try:
+        return select(ast.parse(candidate.source, candidate.filename), candidate.class_name)
+    except SyntaxError as error:
+        message = f"the source does not parse: {error.msg}"
+        raise Refusal(Reason(rule="DPA117", line=error.lineno, message=message)) from error
+
+
+def _compiled(candidate: Candidate, hooks: Hooks) -> types.CodeType:
+    try:
+        return instrument(_selected(candidate), hooks.filename)  # type: ignore[no-any-return]
+    except SyntaxError as error:
+        message = f"the source does not compile: {error.msg}"
+        raise Refusal(Reason(rule="DPA117", line=error.lineno, message=message)) from error
+
+
+def code_names(code: types.CodeType) -> set[str]:
+    """Global names that a code object and the ones inside it mention."""
+    found = set(code.co_names)
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            found |= code_names(part)
+    return found
+
+
+def _load(code: types.CodeType, hooks: Hooks, execution: Execution) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": hooks.filename, HOOK: hooks, "torch": torch, "math": math, "np": np}
+    if any(name == "sp_optimize" for name in code_names(code)):
+        namespace["sp_optimize"] = importlib.import_module("scipy.optimize")
+    module = types.ModuleType(hooks.filename)
+    module.__dict__.update(namespace)
+    sys.modules[hooks.filename] = module
+    try:
+        exec(code, module.__dict__)
+    except Exception as error:
+        raise execution.session.refuse("DPA117", f"the source raised {type(error).__name__}: {error}") from error
+    finally:
+        sys.modules.pop(hooks.filename, None)
+    return module.__dict__
+
+
+def _construct(namespace: dict[str, Any], candidate: Candidate, config: RunConfig, execution: Execution) -> Any:
+    kind = namespace.get(candidate.class_name)
+    if not isinstance(kind, type):
+        execution.session.refuse("DPA117", f"expected a class {candidate.class_name}, found none")
+    assert isinstance(kind, type)
+    try:
+        return kind(
+            max_grad_norm=config.max_grad_norm,
+            noise_multiplier=config.noise_multiplier,
+            n_params=config.n_params,
+            dataset_size=config.dataset_size,
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            target_epsilon=config.target_epsilon,
+            target_delta=config.target_delta,
+        )
+    except Exception as error:
+        raise execution.session.refuse("DPA117", f"the constructor raised {type(error).__name__}: {error}") from error
+
+
+def _module_name(candidate: Candidate) -> str:
+    return f"dpaudit_candidate:{candidate.filename}"
+
+
+def _module_state(namespace: dict[str, Any]) -> tuple[object, ...]:
+    """Numbers and containers at module and class level, by value."""
+    found: list[object] = []
+    for name, value in sorted(namespace.items()):
+        if name.startswith("__"):
+            continue
+        if isinstance(value, int | float | str | list | dict | tuple | set):
+            found.append((name, repr(value)))
+        elif isinstance(value, types.FunctionType):
+            for cell in value.__closure__ or ():
+                found.append((name, repr(cell.cell_contents)))
+        elif isinstance(value, torch.Tensor):
+            found.append((name, value._version))
+        elif isinstance(value, type) and value.__module__ == namespace["__name__"]:
+            kinds = (int, float, str, list, dict, tuple, set)
+            plain = {k: v for k, v in vars(value).items() if isinstance(v, kinds) and not k.startswith("__")}
+            found.append((name, repr(sorted(plain.items(), key=lambda kv: kv[0]))))
+    return tuple(found)
+
+
+class _quiet:
+    """Leave torch's generator and Python's as they were."""
+
+    def __enter__(self) -> None:
+        self.torch_state, self.numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_rng_state(self.torch_state)
+        np.random.set_state(self.numpy_state)  # noqa: NPY002
+
+
+# ---- two shrinkings ---------------------------------------------------------------------------------------------------
+
+
+def _compare_shrinkings(
+    candidate: Candidate, config: RunConfig, shrinking: Shrinking, schedule: Schedule, deadline: float
+) -> None:
+    """Run again at another small shape: at no analysed step may a public number differ, or the bound.
+
+    Raises:
+        Refusal: something depends on the shape that ran, so what was proved there need not hold at the real one.
+    """
+    steps = [step for step, _ in schedule.results]
+    other, _ = _run(candidate, config, shrinking.second(), deadline, only=steps)
+    results = dict(other.results)
+    for step, first in schedule.results:
+        second = results.get(step)
+        if second is None:
+            first.session.table.line = None
+            first.session.refuse(
+                "DPA111", f"at step {step} the course of the mechanism depends on the small shape that ran"
+            )
+            raise AssertionError
+        _agree(step, first, second)
+
+
+def _agree(step: int, first: StepResult, second: StepResult) -> None:
+    session = first.session
+    one, two = _site_values(first), _site_values(second)
+    for site in sorted(set(one) | set(two)):
+        if one.get(site) != two.get(site):
+            line = None
+            extra = sorted((one.get(site, set()) ^ two.get(site, set())), key=str)[:4]
+            session.refuse("DPA111", f"a public number depends on the small shape that ran: {extra}", line)
+    for key in sorted(set(first.public_values) | set(second.public_values), key=str):
+        if first.public_values.get(key) != second.public_values.get(key):
+            session.refuse("DPA111", f"values of a public tensor ({key[1]}) depend on the small shape that ran", key[0])
+    if not abs(first.sigma - second.sigma) <= 1e-6 * first.sigma and first.sigma != second.sigma:
+        session.table.line = None
+        session.refuse(
+            "DPA111", f"two small shapes give different bounds at step {step}: {first.sigma:.6g} and {second.sigma:.6g}"
+        )
+
+
+def _site_values(result: StepResult) -> dict[int, set[object]]:
+    found: dict[int, set[object]] = {}
+    for trace, _ in result.traces:
+        for site, _, value in trace:
+            found.setdefault(site, set()).add(float(f"{value:.9g}") if isinstance(value, float) else value)
+    return found
+
+
+# ---- words ------------------------------------------------------------------------------------------------------------
+
+
+def _assumptions(config: RunConfig, notes: dict[str, int | None]) -> tuple[str, ...]:
+    finite = (
+        "gradients are finite: the harness zeroes rows that are not"
+        if config.cell.nonfinite is NonFinite.GUARDED
+        else "gradients are finite: what the mechanism does with others is for the properties layer to check"
+    )
+    fixed = (
+        finite,
+        "torch computes what the verified operations mean, to float32 rounding with pairwise or blocked sums",
+        "Gaussian draws of torch are independent and standard normal (floating-point attacks on them are not covered)",
+        "the schedule is the one that ran here: steps and epochs as the harness numbers them",
+        "the candidate treats longer axes as the two small shapes that were run, up to every public number that it computes",
+    )
+    return fixed + tuple(f"{note} (line {line})" if line else note for note, line in notes.items())
+
+
+def _finding(candidate: Candidate, reason: Reason, severity: Severity) -> Finding:
+    return Finding(
+        rule=reason.rule,
+        severity=severity,
+        strength=Strength.PROOF if severity is Severity.MINOR else Strength.HEURISTIC,
+        message=reason.message,
+        file=candidate.filename,
+        line=reason.line,
+    )
+
+
+def _conditional(candidate: Candidate, config: RunConfig, reason: Reason) -> str:
+    """What the first steps would be worth if the statistics of several samples were public. Never an acceptance."""
+    if reason.rule != "DPA103":
+        return ""
+    try:
+        shrinking = Shrinking.first(config.parameter_shapes)
+        schedule, _ = _run(candidate, config, shrinking, time.monotonic() + 10.0, only=[0], conditional=True)
+    except (Refusal, RecursionError):
+        return ""
+    lines = sorted({line for _, r in schedule.results for line in r.session.declassified.values() if line is not None})
+    named = ", ".join(str(line) for line in lines)
+    return (
+        f"even if what several samples decide at line {named} were public, "
+        f"the noise multiplier of the first step would be at least {min(schedule.sigmas):.6g}"
+    )
+
+
+def _refused(candidate: Candidate, config: RunConfig, reason: Reason, began: float) -> StaticResult:
+    finding = _finding(candidate, reason, Severity.MAJOR)
+    return StaticResult(
+        sigma_effective=None,
+        refusal=finding,
+        findings=(finding,),
+        assumptions=_assumptions(config, {}),
+        conditional=_conditional(candidate, config, reason),
+        seconds=time.monotonic() - began,
+    )

@@ -1,0 +1,173 @@
+"""ArrayProxy: stands in for the NumPy array of a tensor that is tracked.
+
+NumPy's own protocol (``__array_ufunc__`` and ``__array_function__``) hands every operation to its torch twin; what has
+no twin here is refused.
+"""
+
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_UFUNCS: dict[str, str] = {
+    "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div", "divide": "div", "power": "pow",
+    "sqrt": "sqrt", "exp": "exp", "log": "log", "tanh": "tanh", "square": "square", "absolute": "abs", "negative": "neg",
+    "minimum": "minimum", "maximum": "maximum", "sign": "sign", "reciprocal": "reciprocal", "less": "lt",
+    "less_equal": "le", "greater": "gt", "greater_equal": "ge", "equal": "eq", "not_equal": "ne", "matmul": "matmul",
+    "logical_and": "logical_and", "logical_or": "logical_or", "logical_not": "logical_not", "fmin": "minimum",
+    "fmax": "maximum", "log1p": "log1p", "expm1": "expm1", "isfinite": "isfinite", "isnan": "isnan",
+}  # fmt: skip
+_FUNCTIONS: dict[str, str] = {
+    "sum": "sum", "mean": "mean", "where": "where", "clip": "clamp", "concatenate": "cat", "stack": "stack",
+    "reshape": "reshape", "dot": "matmul", "einsum": "einsum", "tensordot": "tensordot", "zeros_like": "zeros_like",
+    "ones_like": "ones_like", "transpose": "permute", "expand_dims": "unsqueeze", "squeeze": "squeeze", "amax": "amax",
+    "max": "amax", "amin": "amin", "min": "amin", "any": "any", "all": "all", "copy": "clone", "ravel": "ravel",
+    "prod": "prod", "median": "median", "quantile": "quantile", "percentile": "quantile", "sort": "sort",
+}  # fmt: skip
+_RENAMED = {"axis": "dim", "keepdims": "keepdim", "a_min": "min", "a_max": "max"}
+_DTYPES = {float: torch.float64, np.float32: torch.float32, np.float64: torch.float64, "float32": torch.float32}
+
+
+def _torch_argument(value: Any) -> Any:
+    if isinstance(value, ArrayProxy):
+        return value.tensor
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return type(value)(_torch_argument(v) for v in value)
+    return value
+
+
+def _named(kwargs: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in kwargs.items() if v is not None and v is not np._NoValue}
+    return {_RENAMED.get(k, k): _torch_argument(v) for k, v in kept.items()}
+
+
+def _untracked(name: str) -> NoReturn:
+    raise TypeError(f"numpy.{name} on tracked values is outside the verified set of operations")
+
+
+def _proxied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return ArrayProxy(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_proxied(v) for v in value)
+    return value
+
+
+class ArrayProxy(np.lib.mixins.NDArrayOperatorsMixin):
+    """Looks like ``numpy.ndarray`` where mechanisms use one. Holds the torch tensor that is tracked."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        twin = _UFUNCS.get(ufunc.__name__)
+        if twin is None or method not in {"__call__", "reduce"}:
+            _untracked(ufunc.__name__)
+        out = kwargs.pop("out", None)
+        arguments = [_torch_argument(i) for i in inputs]
+        if method == "reduce":
+            if ufunc.__name__ != "add":
+                _untracked(f"{ufunc.__name__}.reduce")
+            result = torch.sum(arguments[0], **_named({k: v for k, v in kwargs.items() if k in {"axis", "keepdims"}}))
+        else:
+            tensors = [
+                a if isinstance(a, Tensor) or twin in {"pow", "add", "sub", "mul", "div"} else torch.tensor(a)
+                for a in arguments
+            ]
+            if not isinstance(tensors[0], Tensor):
+                tensors[0] = torch.tensor(tensors[0])
+            result = getattr(torch, twin)(*tensors)
+        if out is not None:
+            out[0].tensor.copy_(result)
+            return out[0]
+        return _proxied(result)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        name = function.__name__
+        arguments = [_torch_argument(a) for a in args]
+        if name == "norm":
+            return _proxied(torch.linalg.vector_norm(arguments[0], **_named(dict(kwargs))))
+        twin = _FUNCTIONS.get(name)
+        if twin is None:
+            _untracked(name)
+        return _proxied(getattr(torch, twin)(*arguments, **_named(dict(kwargs))))
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _untracked("array")
+
+    def __getitem__(self, index: Any) -> Any:
+        return _proxied(self.tensor[_torch_argument(index)])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tensor[_torch_argument(index)] = _torch_argument(value)
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def __iter__(self) -> Any:
+        return (_proxied(row) for row in self.tensor)
+
+    def __bool__(self) -> bool:
+        return bool(self.tensor)
+
+    def __float__(self) -> float:
+        return self.tensor.item()
+
+    @property
+    def shape(self) -> Any:
+        return self.tensor.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.tensor.dim()
+
+    @property
+    def size(self) -> Any:
+        return self.tensor.numel()
+
+    @property
+    def dtype(self) -> Any:
+        return np.dtype(str(self.tensor.dtype).removeprefix("torch."))
+
+    @property
+    def T(self) -> "ArrayProxy":
+        return ArrayProxy(self.tensor.t())
+
+    def astype(self, dtype: Any, **_: Any) -> "ArrayProxy":
+        kind = _DTYPES.get(dtype) or {"float32": torch.float32, "float64": torch.float64, "bool": torch.bool}.get(
+            np.dtype(dtype).name
+        )
+        if kind is None:
+            _untracked(f"astype({dtype})")
+        return ArrayProxy(self.tensor.to(kind))
+
+    def copy(self) -> "ArrayProxy":
+        return ArrayProxy(self.tensor.clone())
+
+    def item(self) -> Any:
+        return self.tensor.item()
+
+    def tolist(self) -> Any:
+        return self.tensor.tolist()
+
+    def reshape(self, *shape: Any) -> "ArrayProxy":
+        return ArrayProxy(self.tensor.reshape(*shape))
+
+    def ravel(self) -> "ArrayProxy":
+        return ArrayProxy(self.tensor.reshape(-1))
+
+    flatten = ravel
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        return ArrayProxy(self.tensor.sum() if axis is None else self.tensor.sum(dim=axis, keepdim=keepdims))
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+        return ArrayProxy(self.tensor.mean() if axis is None else self.tensor.mean(dim=axis, keepdim=keepdims))
+
+    def clip(self, low: Any = None, high: Any = None) -> "ArrayProxy":
+        return ArrayProxy(self.tensor.clamp(min=low, max=high))

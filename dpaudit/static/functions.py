@@ -1,0 +1,323 @@
+"""The function mode: what leaves tensors for Python (numbers, lists, arrays, shapes) and what comes back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from .arrays import ArrayProxy
+from .handlers_elementwise import truth
+from .masks import compress, is_open_mask, write_compressed
+from .operands import Operands
+from .scalars import Tracked, wrap
+from .shape_numbers import ShapeInt, is_shape_number, numeric_value, plain_value
+from .shapes import ShapeBook, plain_shape
+
+_STRUCTURAL = frozenset(
+    {
+        "view", "reshape", "expand", "zeros", "ones", "empty", "new_zeros", "new_ones", "new_empty", "repeat", "randn",
+        "split", "split_with_sizes", "narrow", "unflatten", "flatten", "tile", "unfold", "broadcast_to", "permute",
+        "select", "unsqueeze", "squeeze", "transpose", "sum", "mean", "movedim", "range", "topk", "kthvalue", "resize_",
+        "rand", "index_select", "expand_as", "view_as", "__getitem__", "__setitem__", "slice", "t", "eye", "normal",
+        "as_strided", "norm", "vector_norm", "cat", "stack", "randn_like", "zeros_like", "ones_like", "unbind", "chunk",
+        "arange", "empty_strided", "prod", "amax", "amin", "max", "min", "any", "all", "dim", "moveaxis",
+    }
+)  # fmt: skip
+"""Functions whose integer arguments are sizes, axes or places."""
+
+_ESCAPES = frozenset(
+    {
+        "__array__", "data_ptr", "storage", "untyped_storage", "_typed_storage", "__dlpack__", "to_dlpack",
+        "__reduce_ex__", "__format__", "__repr__", "__str__", "register_hook", "share_memory_", "__cuda_array_interface__",
+        "allclose", "equal", "is_nonzero", "__contains__",
+    }
+)  # fmt: skip
+_FACTORIES = frozenset({"tensor", "as_tensor", "scalar_tensor", "asarray"})
+
+
+class BoundaryMode(TorchFunctionMode):
+    """Tracks numbers across the border between tensors and Python."""
+
+    def __init__(self, operands: Operands, shapes: ShapeBook) -> None:
+        super().__init__()
+        self.operands = operands
+        self.session = operands.session
+        self.shapes = shapes
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.session.inside:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            return self._attribute(func, args, kwargs)
+        special: Callable[..., Any] | None = getattr(self, f"_on_{name.strip('_')}", None)
+        if special is not None:
+            self.session.mark_line()
+            return special(func, args, kwargs)
+        if name in _ESCAPES:
+            self._check_escape(name, args)
+        if name in _FACTORIES:
+            return self._factory(func, name, args, kwargs)
+        if name in {"chunk", "tensor_split", "split", "narrow", "unfold"}:
+            self._check_sizes(name, args, kwargs)
+        return self._call(func, name, args, kwargs)
+
+    def _call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        if name in {"full", "new_full"}:
+            place = 0 if name == "full" else 1
+            size = [self._convert(a, True) for a in args[: place + 1]]
+            rest = [self._convert(a, False) for a in args[place + 1 :]]
+            named = {k: self._convert(v, k == "size") for k, v in kwargs.items()}
+            return self._full(func, name, [*size, *rest], named)
+        structural = name in _STRUCTURAL
+        return func(
+            *[self._convert(a, structural) for a in args],
+            **{k: self._convert(v, structural) for k, v in kwargs.items()},
+        )
+
+    def _full(self, func: Any, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        values = [a for a in [*args, *kwargs.values()] if isinstance(a, Tensor) and a.dim() == 0]
+        if not values:
+            return func(*args, **kwargs)
+        plain = [0.0 if a is values[0] else a for a in args]
+        out = func(*plain, **{k: (0.0 if v is values[0] else v) for k, v in kwargs.items()})
+        return out.fill_(values[0])
+
+    def _convert(self, value: Any, structural: bool) -> Any:
+        if isinstance(value, Tracked):
+            return self.to_tensor(value.expression)
+        if is_shape_number(value):
+            return plain_value(value) if structural else numeric_value(value)
+        if isinstance(value, ArrayProxy):
+            return value.tensor
+        if isinstance(value, slice):
+            return slice(*(self._convert(v, structural) for v in (value.start, value.stop, value.step)))
+        if type(value) in {list, tuple, torch.Size} and not all(isinstance(v, Tensor) for v in value):
+            return (
+                type(value)([self._convert(v, structural) for v in value])
+                if type(value) is list
+                else tuple(self._convert(v, structural) for v in value)
+            )
+        return value
+
+    def to_tensor(self, expression: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        """A 0-d tensor with the given expression. In float64, so that it never raises the precision of the other side."""
+        out = torch.full((), 0.5, dtype=dtype)
+        self.operands.shadows.attach(out, np.array(expression, dtype=np.int64))
+        return out
+
+    def _check_escape(self, name: str, args: Any) -> None:
+        for argument in args:
+            if isinstance(argument, Tensor):
+                self.operands.shadows.export(argument)
+            if isinstance(argument, Tensor) and not self.operands.shadows.is_constant(argument):
+                self.session.mark_line()
+                self.session.refuse("DPA110", f"{name} takes a private or released tensor where it cannot be followed")
+
+    def _check_sizes(self, name: str, args: Any, kwargs: Any) -> None:
+        """Cutting into pieces of a fixed size means something else at another shape."""
+        tensor, *rest = args
+        if self.shapes.is_real and not self._has_rows(tensor):
+            return
+        numbers = [v for v in [*rest[:1], *kwargs.values()] if type(v) is int]
+        if name == "narrow":
+            numbers = [v for v in rest[1:] if type(v) is int and v != 0]
+        if name in {"chunk", "tensor_split", "unfold"} or any(v >= 2 for v in numbers):
+            if name == "split" and not numbers:
+                return
+            if numbers and numbers != [1]:
+                self.session.mark_line()
+                self.session.refuse(
+                    "DPA111", f"{name} cuts by a fixed size, which means something else at the real shape"
+                )
+
+    def _has_rows(self, tensor: Any) -> bool:
+        return isinstance(tensor, Tensor) and plain_shape(tensor)[:1] == (self.shapes.shrinking.rows,)
+
+    # ---- shapes -----------------------------------------------------------------------------------------------
+
+    def _attribute(self, func: Any, args: Any, kwargs: Any) -> Any:
+        out = func(*args, **kwargs)
+        if func.__self__.__name__ == "shape":
+            return self.shapes.of(args[0])
+        if func.__self__.__name__ in {"nbytes", "__cuda_array_interface__", "itemsize"}:
+            self.session.mark_line()
+            self.session.refuse("DPA111", f"the attribute {func.__self__.__name__} is outside the verified set")
+        return out
+
+    def _on_size(self, func: Any, args: Any, kwargs: Any) -> Any:
+        shape = self.shapes.of(args[0])
+        axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        return shape if axis is None else shape[axis]
+
+    def _on_numel(self, func: Any, args: Any, kwargs: Any) -> Any:
+        return self.shapes.count(args[0])
+
+    _on_nelement = _on_numel
+
+    def _on_len(self, func: Any, args: Any, kwargs: Any) -> Any:
+        return func(*args, **kwargs)
+
+    # ---- numbers out ------------------------------------------------------------------------------------------
+
+    def _number(self, func: Any, args: Any, kwargs: Any) -> Any:
+        tensor = args[0]
+        if self.operands.shadows.is_constant(tensor):
+            return func(*args, **kwargs)
+        ids = self.operands.shadows.of(tensor).reshape(-1)
+        if ids.size != 1:
+            return func(*args, **kwargs)
+        return wrap(self.operands, int(ids[0]))
+
+    _on_item = _number
+
+    def _on_float(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if getattr(func, "__name__", "") == "float":
+            return func(*args, **kwargs)
+        if not self.operands.shadows.is_constant(args[0]):
+            self.session.refuse(
+                "DPA110", "a private or released value is turned into a plain float, where it cannot be followed"
+            )
+        return func(*args, **kwargs)
+
+    def _on_int(self, func: Any, args: Any, kwargs: Any) -> Any:
+        return self._on_float(func, args, kwargs) if func.__name__ != "int" else func(*args, **kwargs)
+
+    def _on_index(self, func: Any, args: Any, kwargs: Any) -> Any:
+        return self._on_float(func, args, kwargs)
+
+    def _on_bool(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if func.__name__ == "bool":
+            return func(*args, **kwargs)
+        tensor = args[0]
+        if self.operands.shadows.is_constant(tensor):
+            return func(*args, **kwargs)
+        ids = self.operands.shadows.of(tensor).reshape(-1)
+        if ids.size != 1:
+            return func(*args, **kwargs)
+        return self.session.decide(truth(self.operands, self.session.settle(int(ids[0]))))
+
+    def _on_tolist(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if self.operands.shadows.is_constant(args[0]):
+            return func(*args, **kwargs)
+        return _nested(self.operands, self.operands.shadows.of(args[0]))
+
+    def _on_numpy(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if self.operands.shadows.is_constant(args[0]):
+            self.operands.shadows.export(args[0])
+            return func(*args, **kwargs)
+        return ArrayProxy(args[0].detach())
+
+    def _on_deepcopy(self, func: Any, args: Any, kwargs: Any) -> Any:
+        return args[0].detach().clone()
+
+    # ---- numbers in -------------------------------------------------------------------------------------------
+
+    def _factory(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        data = args[0] if args else kwargs.get("data")
+        if isinstance(data, ArrayProxy):
+            return data.tensor.to(kwargs["dtype"]) if kwargs.get("dtype") is not None else data.tensor.clone()
+        if isinstance(data, Tensor):
+            return data.to(kwargs["dtype"]) if kwargs.get("dtype") is not None else data.clone()
+        ids, found = _ids_of(self.operands, data)
+        plain = _plain(data)
+        self.session.inside = True
+        try:
+            out = func(plain, *args[1:], **{k: v for k, v in kwargs.items() if k != "data"})
+        finally:
+            self.session.inside = False
+        if found:
+            self.operands.shadows.attach(out, np.array(ids, dtype=np.int64).reshape(tuple(out.shape)))
+        else:
+            self.operands.shadows.set_constant(out)
+            if isinstance(data, np.ndarray):
+                self.operands.shadows.export(out)
+        return out
+
+    def _on_from_numpy(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(args[0], ArrayProxy):
+            return args[0].tensor
+        out = func(*args, **kwargs)
+        self.operands.shadows.set_constant(out)
+        self.operands.shadows.export(out)
+        return out
+
+    # ---- indexing ---------------------------------------------------------------------------------------------
+
+    def _on_getitem(self, func: Any, args: Any, kwargs: Any) -> Any:
+        tensor, index = args
+        if is_open_mask(self.operands, index):
+            return compress(self.operands, tensor, index)
+        self._check_bounds(tensor, index)
+        return func(tensor, self._convert(index, True))
+
+    def _on_setitem(self, func: Any, args: Any, kwargs: Any) -> Any:
+        tensor, index, value = args
+        value = self._convert(value, False)
+        if is_open_mask(self.operands, index):
+            return write_compressed(self.operands, tensor, index, value)
+        self._check_bounds(tensor, index)
+        return func(tensor, self._convert(index, True), value)
+
+    def _check_bounds(self, tensor: Tensor, index: Any) -> None:
+        """A slice that ends beyond the tiny tensor may end inside the real one."""
+        if self.shapes.is_real and not self._has_rows(tensor) and not _by_rows(index):
+            return
+        axis = 0
+        for part in index if isinstance(index, tuple) else (index,):
+            if part is None:
+                continue
+            if part is Ellipsis:
+                break
+            if isinstance(part, slice):
+                size = plain_shape(tensor)[axis]
+                for bound in (part.start, part.stop):
+                    if type(bound) is int and abs(bound) >= size and bound != 0:
+                        self.session.refuse(
+                            "DPA111", f"a slice with the fixed bound {bound} means something else at the real shape"
+                        )
+                    if isinstance(bound, ShapeInt) and bound.batch and size != plain_value(bound):
+                        self.session.refuse("DPA111", "a slice by the number of rows of something that has other rows")
+            axis += 1
+
+
+def _by_rows(index: Any) -> bool:
+    """Whether an index is bounded by the number of rows."""
+    parts = index if isinstance(index, tuple) else (index,)
+    bounds = [b for p in parts if isinstance(p, slice) for b in (p.start, p.stop)]
+    return any(isinstance(b, ShapeInt) and b.batch for b in bounds)
+
+
+def _nested(o: Operands, ids: Any) -> Any:
+    if ids.ndim == 0:
+        return wrap(o, int(ids))
+    return [_nested(o, part) for part in ids]
+
+
+def _ids_of(o: Operands, data: Any) -> tuple[Any, bool]:
+    if isinstance(data, Tracked):
+        return data.expression, True
+    if isinstance(data, Tensor):
+        ids = o.ids(data)
+        return ids.tolist(), not o.shadows.is_constant(data)
+    if isinstance(data, list | tuple):
+        parts = [_ids_of(o, d) for d in data]
+        return [p[0] for p in parts], any(p[1] for p in parts)
+    if isinstance(data, bool | int | float):
+        value = float(numeric_value(data))
+        return (o.table.constant(value) if value == value else o.table.zero), False
+    return 0, False
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Tracked):
+        return float.__float__(data)
+    if isinstance(data, Tensor):
+        return 0.5
+    if isinstance(data, list | tuple):
+        return [_plain(d) for d in data]
+    return numeric_value(data)

@@ -1,0 +1,156 @@
+"""Rewrites a candidate's source so that every decision and every number it computes with can be observed.
+
+Operators, comparisons, truth tests, calls and subscripts become calls of a hook object. The program means the same;
+line numbers stay what they were.
+"""
+
+import ast
+from typing import Any
+
+HOOK = "__dpaudit__"
+_UNTOUCHED_CALLS = frozenset({"super", "locals", "globals", "vars", "dir"})
+_BINARY = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv", ast.Mod: "mod",
+    ast.Pow: "pow", ast.MatMult: "matmul", ast.BitAnd: "and_", ast.BitOr: "or_", ast.BitXor: "xor",
+    ast.LShift: "lshift", ast.RShift: "rshift",
+}  # fmt: skip
+_COMPARE = {
+    ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne", ast.Is: "is_",
+    ast.IsNot: "is_not", ast.In: "in", ast.NotIn: "not_in",
+}  # fmt: skip
+
+
+class _Rewriter(ast.NodeTransformer):
+    def __init__(self) -> None:
+        self.site = 0
+
+    def hook(
+        self, node: ast.AST, name: str, *arguments: ast.expr, keywords: list[ast.keyword] | None = None
+    ) -> ast.Call:
+        self.site += 1
+        function = ast.Attribute(value=ast.Name(id=HOOK, ctx=ast.Load()), attr=name, ctx=ast.Load())
+        call = ast.Call(func=function, args=[ast.Constant(self.site), *arguments], keywords=keywords or [])
+        return ast.fix_missing_locations(ast.copy_location(call, node))
+
+    def _truth(self, test: ast.expr) -> ast.expr:
+        return self.hook(test, "truth", self.visit(test))
+
+    def visit_If(self, node: ast.If) -> Any:
+        node.test = self._truth(node.test)
+        node.body = [self.visit(s) for s in node.body]
+        node.orelse = [self.visit(s) for s in node.orelse]
+        return node
+
+    def visit_While(self, node: ast.While) -> Any:
+        node.test = self._truth(node.test)
+        node.body = [self.visit(s) for s in node.body]
+        node.orelse = [self.visit(s) for s in node.orelse]
+        return node
+
+    def visit_IfExp(self, node: ast.IfExp) -> Any:
+        node.test = self._truth(node.test)
+        node.body, node.orelse = self.visit(node.body), self.visit(node.orelse)
+        return node
+
+    def visit_Assert(self, node: ast.Assert) -> Any:
+        node.test = self._truth(node.test)
+        return node
+
+    def visit_comprehension(self, node: ast.comprehension) -> Any:
+        node.iter = self.visit(node.iter)
+        node.ifs = [self._truth(test) for test in node.ifs]
+        return node
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> Any:
+        node.values = [self.hook(v, "seen", self.visit(v)) for v in node.values]
+        return node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
+        if isinstance(node.op, ast.Not):
+            return self.hook(node, "negation", self.visit(node.operand))
+        return self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> Any:
+        return self.hook(
+            node, "binary", ast.Constant(_BINARY[type(node.op)]), self.visit(node.left), self.visit(node.right)
+        )
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
+        value = self.visit(node.value)
+        target = node.target
+        simple = isinstance(target, ast.Name) or (
+            isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name)
+        )
+        if not simple:
+            node.value = self.hook(node.value, "seen", value)
+            return node
+        name = "i" + _BINARY[type(node.op)].rstrip("_")
+        load = ast.copy_location(
+            ast.Name(id=target.id, ctx=ast.Load())
+            if isinstance(target, ast.Name)
+            else ast.Attribute(value=target.value, attr=target.attr, ctx=ast.Load()),  # type: ignore[union-attr]
+            target,
+        )
+        call = self.hook(node, "binary", ast.Constant(name), load, value)
+        return ast.fix_missing_locations(ast.copy_location(ast.Assign(targets=[target], value=call), node))
+
+    def visit_Compare(self, node: ast.Compare) -> Any:
+        names = ast.Tuple(elts=[ast.Constant(_COMPARE[type(op)]) for op in node.ops], ctx=ast.Load())
+        return self.hook(node, "compare", names, self.visit(node.left), *[self.visit(c) for c in node.comparators])
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        if isinstance(node.func, ast.Name) and node.func.id in _UNTOUCHED_CALLS:
+            return self.generic_visit(node)
+        function = self.visit(node.func)
+        arguments = [self.visit(a) for a in node.args]
+        keywords = [ast.keyword(arg=k.arg, value=self.visit(k.value)) for k in node.keywords]
+        return self.hook(node, "call", function, *arguments, keywords=keywords)
+
+    def visit_Subscript(self, node: ast.Subscript) -> Any:
+        if isinstance(node.ctx, ast.Load):
+            return self.hook(node, "subscript", self.visit(node.value), self._index(node.slice))
+        node.value = self.visit(node.value)
+        if not isinstance(node.slice, ast.Slice | ast.Tuple):
+            node.slice = self.visit(node.slice)
+        return node
+
+    def _index(self, index: ast.expr) -> ast.expr:
+        if isinstance(index, ast.Slice):
+            parts = [ast.Constant(None) if p is None else self.visit(p) for p in (index.lower, index.upper, index.step)]
+            return ast.fix_missing_locations(
+                ast.copy_location(ast.Call(func=ast.Name(id="slice", ctx=ast.Load()), args=parts, keywords=[]), index)
+            )
+        if isinstance(index, ast.Tuple):
+            return ast.copy_location(ast.Tuple(elts=[self._index(e) for e in index.elts], ctx=ast.Load()), index)
+        return self.visit(index)  # type: ignore[no-any-return]
+
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        node.targets = [self.visit(t) for t in node.targets]
+        value = self.visit(node.value)
+        stores = any(isinstance(t, ast.Subscript) for t in node.targets)
+        node.value = self.hook(node.value, "seen", value) if stores else value
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        if node.value is not None:
+            node.value = self.visit(node.value)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
+        node.args.defaults = [self.visit(d) for d in node.args.defaults]
+        node.args.kw_defaults = [None if d is None else self.visit(d) for d in node.args.kw_defaults]
+        node.body = [self.visit(s) for s in node.body]
+        return node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
+        return node
+
+
+def instrument(tree: ast.Module, filename: str) -> Any:
+    """Compiled form of a parsed source, with hooks. The tree is changed.
+
+    Raises:
+        SyntaxError: an error that only the compiler finds.
+    """
+    tree = _Rewriter().visit(tree)
+    return compile(ast.fix_missing_locations(tree), filename, "exec", dont_inherit=True)

@@ -1,0 +1,152 @@
+"""What execution cannot show: a reading of the candidate's source before anything of it runs."""
+
+import ast
+from collections.abc import Iterator
+
+from .refusal import Reason
+
+ALLOWED_IMPORTS = frozenset(
+    {
+        "torch", "math", "numpy", "scipy", "typing", "dataclasses", "functools", "itertools", "collections", "abc",
+        "__future__", "operator", "enum", "statistics", "warnings", "logging", "copy", "contextlib",
+    }
+)  # fmt: skip
+_RANDOM_IMPORTS = frozenset({"random", "secrets", "uuid"})
+_FORBIDDEN_IMPORTS = frozenset(
+    {"torch._C", "torch.utils._python_dispatch", "torch.overrides", "torch._dynamo", "torch.utils.dlpack"}
+)
+_FORBIDDEN_NAMES = frozenset(
+    {
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "globals",
+        "locals",
+        "vars",
+        "open",
+        "input",
+        "breakpoint",
+        "gc",
+        "sys",
+        "os",
+        "setattr",
+        "delattr",
+    }
+)
+_FORBIDDEN_ATTRIBUTES = frozenset(
+    {
+        "_C", "__globals__", "__code__", "__closure__", "__subclasses__", "__bases__", "__mro__", "f_back", "f_locals",
+        "__builtins__", "gi_frame", "_getframe", "__torch_function__", "__torch_dispatch__", "modules", "environ",
+        "__getattribute__", "__setattr__", "__dict__", "lru_cache", "cache", "__class__", "_python_dispatch",
+        "DisableTorchFunction", "_dispatch", "compile",
+    }
+)  # fmt: skip
+_RESEEDING = frozenset(
+    {"manual_seed", "manual_seed_all", "seed", "set_rng_state", "get_rng_state", "initial_seed", "fork_rng"}
+)
+_GENERATORS = frozenset({"Generator", "default_rng", "RandomState", "SystemRandom", "Random", "SeedSequence"})
+_TIME_LIKE = frozenset(
+    {"time", "datetime", "os", "sys", "inspect", "threading", "multiprocessing", "ctypes", "gc", "subprocess"}
+)
+
+
+def lint(source: str | ast.Module) -> tuple[list[Reason], list[Reason]]:
+    """Findings that refuse, and remarks, in the order of their lines. A source that does not parse has none."""
+    try:
+        tree = ast.parse(source) if isinstance(source, str) else source
+    except SyntaxError:
+        return [], []
+    found = sorted([*_walk(tree), *_stores(tree)], key=lambda r: (r.line or 0, r.rule))
+    return found, []
+
+
+def _walk(tree: ast.Module) -> Iterator[Reason]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                for alias in node.names:
+                    yield from _import(alias.name, node.lineno)
+            case ast.ImportFrom():
+                yield from _import(node.module or "", node.lineno)
+                for alias in node.names:
+                    yield from _import(f"{node.module}.{alias.name}", node.lineno, whole=False)
+            case ast.ExceptHandler():
+                yield from _handler(node)
+            case ast.Global():
+                yield _reason("DPA106", node.lineno, "global state outlives the step and is not followed")
+            case ast.Name() if node.id in _FORBIDDEN_NAMES and isinstance(node.ctx, ast.Load):
+                yield _reason("DPA116", node.lineno, f"{node.id} is outside the verified subset of Python")
+            case ast.Attribute() if node.attr in _FORBIDDEN_ATTRIBUTES:
+                yield _reason(
+                    "DPA116", node.lineno, f"the attribute {node.attr} is outside the verified subset of Python"
+                )
+            case ast.Attribute() if node.attr in _RESEEDING:
+                yield _reason("DPA112", node.lineno, f"{node.attr} sets or reads the state of a random generator")
+            case ast.Attribute() if node.attr in _GENERATORS:
+                yield _reason("DPA112", node.lineno, f"a generator of the mechanism's own ({node.attr})")
+            case ast.AsyncFunctionDef() | ast.Await() | ast.Yield() | ast.YieldFrom():
+                yield _reason("DPA116", node.lineno, "generators and coroutines keep state that is not followed")
+            case ast.Call(func=ast.Name(id="next" | "iter")):
+                yield _reason("DPA116", node.lineno, "iterators keep a position that is not followed; loop with for")
+            case ast.Call(func=ast.Attribute(attr="pop" | "popleft" | "popitem")):
+                yield _reason("DPA116", node.lineno, "consuming a container step by step is not followed")
+            case ast.FunctionDef() if node.name.startswith("__") and node.name not in _HARMLESS_METHODS:
+                yield _reason("DPA116", node.lineno, f"the special method {node.name} can hide what runs")
+            case _:
+                pass
+
+
+def _stores(tree: ast.Module) -> Iterator[Reason]:
+    """State outside the mechanism: on modules, classes and functions, and in default arguments."""
+    shared = {n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            shared |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+            root: ast.expr = node
+            while isinstance(root, ast.Attribute | ast.Subscript):
+                root = root.value
+            if isinstance(root, ast.Call) or (isinstance(root, ast.Name) and root.id in shared):
+                yield _reason(
+                    "DPA106", node.lineno, "a value is stored on a module, class or function, and is not followed"
+                )
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            for default in (*node.args.defaults, *node.args.kw_defaults):
+                if isinstance(default, ast.List | ast.Dict | ast.Set | ast.Call | ast.ListComp | ast.DictComp):
+                    yield _reason(
+                        "DPA106",
+                        default.lineno,
+                        "a default argument that can be changed keeps state that is not followed",
+                    )
+        if isinstance(node, ast.ImportFrom) and any(a.name in {"lru_cache", "cache"} for a in node.names):
+            yield _reason("DPA106", node.lineno, "a cache keeps state that is not followed")
+
+
+_HARMLESS_METHODS = frozenset({"__init__", "__call__", "__post_init__", "__len__", "__getitem__"})
+
+
+def _import(name: str, line: int, whole: bool = True) -> Iterator[Reason]:
+    root = name.split(".")[0]
+    if root in _RANDOM_IMPORTS:
+        if whole:
+            yield _reason("DPA112", line, f"{root} draws randomness that is not watched")
+    elif root in _TIME_LIKE or any(name == f or name.startswith(f + ".") for f in _FORBIDDEN_IMPORTS):
+        if whole or root == "torch":
+            yield _reason("DPA116", line, f"{name} is outside the verified subset of Python")
+    elif whole and root not in ALLOWED_IMPORTS:
+        yield _reason("DPA116", line, f"{name} is not among the modules that the analysis knows")
+
+
+def _handler(node: ast.ExceptHandler) -> Iterator[Reason]:
+    names = [] if node.type is None else [n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)]
+    reraises = any(isinstance(part, ast.Raise) for part in ast.walk(node))
+    broad = node.type is None or {"BaseException", "Exception"} & set(names)
+    if broad and not reraises:
+        caught = "everything" if node.type is None else " and ".join(names)
+        yield _reason("DPA115", node.lineno, f"a handler swallows {caught}: name the exception that is expected")
+
+
+def _reason(rule: str, line: int, message: str) -> Reason:
+    return Reason(rule=rule, line=line, message=message)

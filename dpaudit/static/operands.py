@@ -1,0 +1,101 @@
+"""Operands: what handlers need to read arguments as arrays of expression ids."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .expressions import Table
+from .session import Session
+from .shadow import Ids, ShadowMemory
+
+Handler = Callable[["Operands", str, Sequence[Any], dict[str, Any], Any], Any]
+"""``handler(operands, overload, args, kwargs, result)`` returns ids for the result, or a list of them."""
+
+
+class Operands:
+    """Reading and combining ids, elementwise with broadcasting."""
+
+    def __init__(self, session: Session, shadows: ShadowMemory) -> None:
+        self.session = session
+        self.shadows = shadows
+        self.table: Table = session.table
+
+    def ids(self, argument: Any) -> Ids:
+        """Ids of a tensor, or of a plain number as a 0-d array."""
+        if isinstance(argument, Tensor):
+            return self.shadows.of(argument)
+        return np.array(self.table.constant(float(argument)), dtype=np.int64)
+
+    def settled(self, argument: Any) -> Ids:
+        ids = self.ids(argument)
+        return np.array(self.session.settle_all(ids.reshape(-1).tolist()), dtype=np.int64).reshape(ids.shape)
+
+    def each(self, function: Callable[..., int], *arrays: Ids) -> Ids:
+        """Apply ``function`` to ids elementwise, once for every distinct combination."""
+        if len(arrays) == 1:
+            (array,) = arrays
+            flat = array.reshape(-1).tolist()
+            known = {x: function(x) for x in dict.fromkeys(flat)}
+            return np.array([known[x] for x in flat], dtype=np.int64).reshape(array.shape)
+        joined = np.broadcast_arrays(*arrays)
+        rows = list(zip(*(a.reshape(-1).tolist() for a in joined), strict=True))
+        seen = {row: function(*row) for row in dict.fromkeys(rows)}
+        return np.array([seen[row] for row in rows], dtype=np.int64).reshape(joined[0].shape)
+
+    def product(self, a: int, b: int) -> int:
+        """``a * b``: linear where one side is a known number, else both sides are settled first."""
+        table = self.table
+        known = table.value(a)
+        if known is not None:
+            return table.scale(b, known)
+        known = table.value(b)
+        if known is not None:
+            return table.scale(a, known)
+        return table.multiply([self.session.settle(a), self.session.settle(b)])
+
+    def total(self, parts: Sequence[int]) -> int:
+        """Sum; two or more noisy private parts are released one by one first, which charges them in full."""
+        if len(parts) == 1:
+            return parts[0]
+        touch, flags = self.table.touch, self.table.flags
+        noisy = [x for x in parts if touch[x] and flags[x] & 1]
+        if len(noisy) > 1:
+            parts = self.session.settle_all(parts)
+        return self.table.add(parts)
+
+    def reduce(self, ids: Ids, axes: Sequence[int] | None, keepdim: bool, fold: Callable[[list[int]], int]) -> Ids:
+        """Fold over ``axes`` (all if ``None`` or empty)."""
+        rank = ids.ndim
+        chosen = sorted(a % rank for a in axes) if axes else list(range(rank))
+        kept = [a for a in range(rank) if a not in chosen]
+        moved = np.transpose(ids, kept + chosen)
+        shape = [ids.shape[a] for a in kept]
+        rows = moved.reshape(int(np.prod(shape)) if shape else 1, -1).tolist()
+        folded = np.array([fold(row) for row in rows], dtype=np.int64)
+        if keepdim:
+            return folded.reshape([1 if a in chosen else ids.shape[a] for a in range(rank)])
+        return folded.reshape(shape)
+
+    def mean_divisor(self, parts: Sequence[int]) -> float:
+        """Divisor of a mean; over rows it is the public number of rows, or a refusal where that number is private."""
+        touch = self.table.touch
+        rows = {touch[x] for x in parts if touch[x] and touch[x] & (touch[x] - 1) == 0}
+        tiny = self.session.tiny_rows
+        if len(rows) > 1 and len(parts) % tiny == 0:
+            if self.session.sampled:
+                self.session.refuse(
+                    "DPA108",
+                    "a mean over rows divides by the realised batch size, which is private here; "
+                    "divide the sum by the batch size that the constructor got",
+                )
+            return float(len(parts) // tiny * self.session.real_rows)
+        return float(len(parts))
+
+    def touched(self, ids: Sequence[int]) -> tuple[int, int]:
+        touch = flags = 0
+        for x in ids:
+            touch |= self.table.touch[x]
+            flags |= self.table.flags[x]
+        return touch, flags

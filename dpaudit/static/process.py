@@ -1,0 +1,181 @@
+"""The analysis in a process of its own, with limits and without inherited secrets.
+
+The candidate's code runs during the analysis, so it runs there. What comes back is JSON; a process that hangs, dies or
+answers nonsense is a refusal.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dpaudit
+from dpaudit.contract import Cell, Finding, NonFinite, Relation, Rows, RunConfig, Sampler, Severity, Strength
+from dpaudit.contract.static_result import StaticResult
+from dpaudit.contract.words import Calibration
+from dpaudit.probe.source import MechanismSource
+
+from .analysis import DEFAULT_TIME_LIMIT, Candidate, analyse_source
+
+_START_LIMIT = 120.0
+_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
+
+
+def analyse(source: MechanismSource, config: RunConfig, *, time_limit: float = DEFAULT_TIME_LIMIT) -> StaticResult:
+    """Bound sigma of every step for all inputs; see :func:`dpaudit.static.analysis.analyse_source` for the guarantee.
+
+    Args:
+        source: the mechanism, loaded but not executed.
+        config: the run; ``parameter_shapes`` must be those of the trained parameters.
+        time_limit: seconds for the analysis itself.
+
+    Never raises for what the candidate does: a crash, a hang or an exit is a refusal (DPA114, DPA117).
+    """
+    began = time.monotonic()
+    request = {
+        "source": source.text,
+        "filename": source.path,
+        "class_name": source.class_name,
+        "config": asdict(config),
+        "time_limit": time_limit,
+    }
+    with tempfile.TemporaryDirectory(prefix="dpaudit-") as folder:
+        answer_path = Path(folder) / "answer.json"
+        try:
+            process = subprocess.run(
+                [sys.executable, "-P", "-s", "-m", "dpaudit.static.process", str(answer_path)],
+                input=json.dumps(request).encode(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_environment(folder),
+                cwd=folder,
+                timeout=_START_LIMIT + time_limit,
+                start_new_session=True,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return _failed(source, "DPA114", f"the analysis did not end within {time_limit:g} s", began)
+        try:
+            return decode(json.loads(answer_path.read_text(encoding="utf-8")), config.total_steps)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"the mechanism ended the process of the analysis (exit code {process.returncode}, {type(error).__name__})"
+            return _failed(source, "DPA117", message, began)
+
+
+def _environment(folder: str) -> dict[str, str]:
+    root = str(Path(dpaudit.__file__).resolve().parent.parent)
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    paths = [root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    return environment | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PATH": os.defpath,
+        "HOME": folder,
+        "TMPDIR": folder,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def _failed(source: MechanismSource, rule: str, message: str, began: float) -> StaticResult:
+    finding = Finding(
+        rule=rule, severity=Severity.MAJOR, strength=Strength.HEURISTIC, message=message, file=source.path, line=None
+    )
+    return StaticResult(sigma_effective=None, refusal=finding, findings=(finding,), seconds=time.monotonic() - began)
+
+
+# ---- across the border ------------------------------------------------------------------------------------------------
+
+
+def encode(result: StaticResult) -> dict[str, Any]:
+    """A result as JSON-able data. An infinite sigma becomes the text ``inf``."""
+    sigmas = result.sigma_effective
+    return {
+        "sigma_effective": None if sigmas is None else [repr(s) for s in sigmas],
+        "refusal": None if result.refusal is None else _encode_finding(result.refusal),
+        "findings": [_encode_finding(f) for f in result.findings],
+        "certificate": dict(result.certificate),
+        "assumptions": list(result.assumptions),
+        "conditional": result.conditional,
+        "seconds": result.seconds,
+    }
+
+
+def decode(data: dict[str, Any], total_steps: int) -> StaticResult:
+    """The result that :func:`encode` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one, or it is not for ``total_steps`` steps.
+    """
+    sigmas = data["sigma_effective"]
+    if sigmas is not None and len(sigmas) != total_steps:
+        raise ValueError(f"static result: expected {total_steps} steps, got {len(sigmas)}")
+    return StaticResult(
+        sigma_effective=None if sigmas is None else tuple(float(s) for s in sigmas),
+        refusal=None if data["refusal"] is None else _decode_finding(data["refusal"]),
+        findings=tuple(_decode_finding(f) for f in data["findings"]),
+        certificate=data["certificate"],
+        assumptions=tuple(str(a) for a in data["assumptions"]),
+        conditional=str(data["conditional"]),
+        seconds=float(data["seconds"]),
+    )
+
+
+def _encode_finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule,
+        "severity": str(finding.severity),
+        "strength": str(finding.strength),
+        "message": finding.message,
+        "file": finding.file,
+        "line": finding.line,
+    }
+
+
+def _decode_finding(data: dict[str, Any]) -> Finding:
+    return Finding(
+        rule=str(data["rule"]),
+        severity=Severity(data["severity"]),
+        strength=Strength(data["strength"]),
+        message=str(data["message"]),
+        file=str(data["file"]),
+        line=None if data["line"] is None else int(data["line"]),
+    )
+
+
+def _decode_config(data: dict[str, Any]) -> RunConfig:
+    cell = data.pop("cell")
+    shapes = tuple(tuple(int(n) for n in shape) for shape in data.pop("parameter_shapes"))
+    return RunConfig(
+        **{**data, "calibration": Calibration(data["calibration"])},
+        parameter_shapes=shapes,
+        cell=Cell(
+            sampler=Sampler(cell["sampler"]),
+            relation=Relation(cell["relation"]),
+            rows=Rows(cell["rows"]),
+            nonfinite=NonFinite(cell["nonfinite"]),
+        ),
+    )
+
+
+def main() -> None:
+    """Analyse the request on standard input and write the answer where the argument says."""
+    import torch
+
+    torch.set_num_threads(1)
+    request = json.loads(sys.stdin.buffer.read())
+    config = _decode_config(request["config"])
+    candidate = Candidate(source=request["source"], filename=request["filename"], class_name=request["class_name"])
+    result = analyse_source(candidate, config, time_limit=float(request["time_limit"]))
+    Path(sys.argv[1]).write_text(json.dumps(encode(result)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Refusal: the analysis stops because nothing could be proved from here on."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why and where: rule id, line in the candidate's source (``None`` where no line can be named), and a sentence."""
+
+    rule: str
+    line: int | None
+    message: str
+
+
+class Refusal(BaseException):
+    """Stops the candidate.
+
+    A ``BaseException``, so that ``except Exception`` in the candidate does not catch it; the analysis also records
+    every refusal when it is made, so that a bare ``except`` gains nothing.
+    """
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(f"{reason.rule} line {reason.line}: {reason.message}")
+        self.reason = reason

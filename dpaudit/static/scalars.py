@@ -1,0 +1,159 @@
+"""Tracked numbers: what ``.item()`` returns where the value is not a known constant."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .handlers_elementwise import truth
+from .operands import Operands
+from .shape_numbers import numeric_value
+
+
+class Tracked(float):
+    """A float that carries its expression. Its own value is one sample and is never trusted.
+
+    Formatting, hashing and use as an index are refused: the text or the place would be private and untracked.
+    """
+
+    expression: int
+    operands: Operands
+
+    def __new__(cls, value: float, expression: int, operands: Operands) -> "Tracked":
+        self = super().__new__(cls, value)
+        self.expression, self.operands = expression, operands
+        return self
+
+    def __bool__(self) -> bool:
+        self.operands.session.mark_line()
+        return self.operands.session.decide(truth(self.operands, self.operands.session.settle(self.expression)))
+
+    def __deepcopy__(self, memo: Any) -> "Tracked":
+        return self
+
+    def _escape(self, *_: Any) -> Any:
+        session = self.operands.session
+        session.mark_line()
+        if session.table.touch[session.settle(self.expression)]:
+            session.refuse(
+                "DPA110", "a private number is turned into text, an index or a key, where it cannot be followed"
+            )
+        session.refuse(
+            "DPA110", "a released number is turned into text, an index or a key, where it cannot be followed"
+        )
+
+    __hash__ = _escape
+    __index__ = _escape
+
+    def __format__(self, spec: str) -> str:
+        return self._escape()  # type: ignore[no-any-return]
+
+    __str__ = __repr__ = _escape
+
+    def __reduce__(self) -> Any:
+        return self._escape()
+
+    def __int__(self) -> Any:
+        return self._escape()
+
+
+def wrap(operands: Operands, expression: int, value: float = 0.5) -> Any:
+    """A plain float for a known constant, else a :class:`Tracked`."""
+    known = operands.table.value(expression)
+    return known if known is not None else Tracked(value, expression, operands)
+
+
+def expression_of(operands: Operands, value: Any) -> int:
+    """Expression of any number."""
+    if isinstance(value, Tracked):
+        return value.expression
+    return operands.table.constant(float(numeric_value(value)))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, complex)
+
+
+def _binary(build: Callable[[Operands, int, int], int], swapped: bool = False) -> Callable[..., Any]:
+    def method(self: Tracked, other: Any) -> Any:
+        if not _is_number(other):
+            return NotImplemented
+        self.operands.session.mark_line()
+        a, b = self.expression, expression_of(self.operands, other)
+        return wrap(self.operands, build(self.operands, *((b, a) if swapped else (a, b))))
+
+    return method
+
+
+def _quotient(o: Operands, a: int, b: int) -> int:
+    known = o.table.value(b)
+    if known == 0:
+        raise ZeroDivisionError("float division by zero")
+    return o.product(a, o.table.power(o.session.settle(b), -1.0))
+
+
+def _power(o: Operands, a: int, b: int) -> int:
+    exponent, base = o.table.value(b), o.table.value(a)
+    if exponent is not None:
+        return o.table.power(o.session.settle(a), exponent)
+    if base is not None and base > 0:
+        return o.table.function("exp", o.table.scale(o.session.settle(b), math.log(base)))
+    return unknown(o, "pow", a, b)
+
+
+def unknown(o: Operands, name: str, *parts: int) -> int:
+    """An expression that nothing is known of but the samples it depends on."""
+    return o.session.opaque(name, *o.touched([o.session.settle(p) for p in parts]))
+
+
+def _settled(build: Callable[[Operands, int, int], int]) -> Callable[[Operands, int, int], int]:
+    return lambda o, a, b: build(o, o.session.settle(a), o.session.settle(b))
+
+
+_BUILDERS: dict[str, Callable[[Operands, int, int], int]] = {
+    "add": lambda o, a, b: o.total([a, b]),
+    "sub": lambda o, a, b: o.total([a, o.table.scale(b, -1.0)]),
+    "mul": lambda o, a, b: o.product(a, b),
+    "truediv": _quotient,
+    "pow": _power,
+    "mod": lambda o, a, b: unknown(o, "mod", a, b),
+    "floordiv": lambda o, a, b: o.table.function("floor", o.session.settle(_quotient(o, a, b))),
+}
+_COMPARISONS: dict[str, Callable[[Operands, int, int], int]] = {
+    "lt": lambda o, a, b: o.table.compare("lt", a, b),
+    "le": lambda o, a, b: o.table.compare("le", a, b),
+    "gt": lambda o, a, b: o.table.compare("lt", b, a),
+    "ge": lambda o, a, b: o.table.compare("le", b, a),
+    "eq": lambda o, a, b: o.table.compare("eq", a, b),
+    "ne": lambda o, a, b: o.table.negate(o.table.compare("eq", a, b)),
+}
+
+
+def unary(value: Tracked, build: Callable[[Operands, int], int]) -> Any:
+    """Apply a builder of one settled argument."""
+    o = value.operands
+    o.session.mark_line()
+    return wrap(o, build(o, o.session.settle(value.expression)))
+
+
+def _install() -> None:
+    for name, build in _BUILDERS.items():
+        setattr(Tracked, f"__{name}__", _binary(build))
+        setattr(Tracked, f"__r{name}__", _binary(build, swapped=True))
+    for name, build in _COMPARISONS.items():
+        setattr(Tracked, f"__{name}__", _binary(_settled(build)))
+    for name, function in _UNARY.items():
+        setattr(Tracked, f"__{name}__", function)
+
+
+_UNARY: dict[str, Callable[..., Any]] = {
+    "neg": lambda self: wrap(self.operands, self.operands.table.scale(self.expression, -1.0)),
+    "pos": lambda self: self,
+    "abs": lambda self: unary(self, lambda o, x: o.table.absolute(x)),
+    "round": lambda self, *rest: unary(self, lambda o, x: unknown(o, "round", x)),
+    "floor": lambda self: unary(self, lambda o, x: o.table.function("floor", x)),
+    "ceil": lambda self: unary(self, lambda o, x: o.table.function("ceil", x)),
+    "trunc": lambda self: unary(self, lambda o, x: unknown(o, "trunc", x)),
+}
+
+
+_install()

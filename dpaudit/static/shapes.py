@@ -1,0 +1,163 @@
+"""Shapes: the small shape that runs in place of the real one, and the numbers that a candidate may read from it."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch._C import DisableTorchFunction
+
+from .session import Session
+from .shape_numbers import ShapeInt
+
+Shape = tuple[int, ...]
+SMALL_ENOUGH = 40
+"""Models with at most this many coordinates run at their real shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shrinking:
+    """Real parameter shapes with the shapes and the number of rows that are run in their place.
+
+    Every axis longer than 1 stays longer than 1, so that one coordinate never stands for a whole axis unnoticed.
+    """
+
+    real: tuple[Shape, ...]
+    tiny: tuple[Shape, ...]
+    rows: int
+
+    @property
+    def is_real(self) -> bool:
+        return self.real == self.tiny
+
+    @classmethod
+    def first(cls, real: Sequence[Shape], rows: int | None = None) -> "Shrinking":
+        return cls._of(real, rows, frozenset())
+
+    def second(self) -> "Shrinking":
+        """Another shrinking of the same shapes that agrees with this one nowhere it need not."""
+        return self._of(self.real, None, frozenset(self.tiny), fewest_rows=self.rows + 1)
+
+    @classmethod
+    def _of(cls, real: Sequence[Shape], rows: int | None, avoid: frozenset[Shape], fewest_rows: int = 3) -> "Shrinking":
+        real = tuple(tuple(s) for s in real)
+        if sum(math.prod(s) for s in real) <= SMALL_ENOUGH:
+            tiny = real
+        else:
+            chosen = _choose(sorted(set(real), key=lambda s: (len(s), s)), avoid)
+            tiny = tuple(chosen[s] for s in real)
+        if rows is None:
+            taken = {n for s in tiny for n in (*s, math.prod(s))} | {sum(math.prod(s) for s in tiny)}
+            rows = next(r for r in itertools.count(fewest_rows) if r not in taken)
+        return cls(real=real, tiny=tiny, rows=rows)
+
+
+def _choose(shapes: Sequence[Shape], avoid: frozenset[Shape]) -> dict[Shape, Shape]:
+    """A small shape for every real one; different real shapes get different counts, so that a size names its shape."""
+    counts: set[int] = set()
+    chosen: dict[Shape, Shape] = {}
+    for shape in shapes:
+        options = sorted(
+            itertools.product(*(_sizes(n, len(shape)) for n in shape)), key=lambda s: (math.prod(s), max(s, default=0))
+        )
+        fresh = [s for s in options if math.prod(s) not in counts]
+        best = [s for s in fresh if s not in avoid] or fresh or options
+        chosen[shape] = best[0]
+        counts.add(math.prod(best[0]))
+    return chosen
+
+
+def _sizes(real: int, rank: int) -> tuple[int, ...]:
+    if real == 1:
+        return (1,)
+    return tuple(n for n in (range(2, 10) if rank == 1 else (2, 4, 5) if rank == 2 else (2, 4)) if n <= real) or (real,)
+
+
+class ShapeBook:
+    """Real sizes of the axes of tensors that are met, as far as they are known.
+
+    An axis is recognised by its tiny size among the axes of the per-sample gradients; where that is ambiguous the
+    size is left untracked, an ordinary number, which the comparison of two shrinkings then decides about.
+    """
+
+    def __init__(self, session: Session, shrinking: Shrinking) -> None:
+        self.session = session
+        self.shrinking = shrinking
+        self.is_real = shrinking.is_real
+        self._by_shape: dict[Shape, tuple[tuple[float, bool], ...]] = {}
+        rows, real_rows = shrinking.rows, float(session.real_rows)
+        for tiny, real in zip(shrinking.tiny, shrinking.real, strict=True):
+            axes = tuple((float(n), False) for n in real)
+            batch = (real_rows, True)
+            flat = (float(math.prod(real)), False)
+            for shape, full in (
+                ((rows, *tiny), (batch, *axes)),
+                (tiny, axes),
+                ((rows, math.prod(tiny)), (batch, flat)),
+                ((math.prod(tiny),), (flat,)),
+            ):
+                self._remember(shape, full)
+        total = float(sum(math.prod(s) for s in shrinking.real)), False
+        tiny_total = sum(math.prod(s) for s in shrinking.tiny)
+        self._remember((rows, tiny_total), ((real_rows, True), total))
+        self._remember((tiny_total,), (total,))
+        self._remember((rows,), ((real_rows, True),))
+
+    def _remember(self, shape: Shape, full: tuple[tuple[float, bool], ...]) -> None:
+        known = self._by_shape.get(shape)
+        if known is not None and known != full:
+            self._by_shape[shape] = ()
+        elif known is None:
+            self._by_shape[shape] = full
+
+    def of(self, tensor: Tensor) -> Any:
+        """The shape, with numbers that know their real value."""
+        tiny = plain_shape(tensor)
+        full = self._by_shape.get(tiny)
+        if not full:
+            return ShapeTuple(self._partial(tiny))
+        return ShapeTuple(
+            ShapeInt(n, int(f), batch, self.session) if f != n or batch else n
+            for n, (f, batch) in zip(tiny, full, strict=True)
+        )
+
+    def _partial(self, tiny: Shape) -> Shape:
+        """Rows are recognised in any tensor that starts with them, since no other first axis has their number."""
+        if tiny and tiny[0] == self.shrinking.rows and self._rows_are_unique:
+            return (ShapeInt(tiny[0], self.session.real_rows, True, self.session), *tiny[1:])
+        return tiny
+
+    @property
+    def _rows_are_unique(self) -> bool:
+        sizes = {n for s in self.shrinking.tiny for n in s} | {math.prod(s) for s in self.shrinking.tiny}
+        return self.shrinking.rows not in sizes
+
+    def count(self, tensor: Tensor) -> Any:
+        result: Any = 1
+        for n in self.of(tensor):
+            result = result * n
+        return result
+
+
+class ShapeTuple(tuple):  # type: ignore[type-arg]
+    """What ``tensor.shape`` returns: a tuple with the methods of ``torch.Size``."""
+
+    __slots__ = ()
+
+    def numel(self) -> Any:
+        result: Any = 1
+        for n in self:
+            result = result * n
+        return result
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return ShapeTuple(found) if isinstance(index, slice) else found
+
+
+def plain_shape(tensor: Tensor) -> Shape:
+    """The shape of the tensor that is really run."""
+    with DisableTorchFunction():
+        return tuple(tensor.size())

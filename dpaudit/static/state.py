@@ -1,0 +1,228 @@
+"""What a mechanism keeps between steps: finding it, naming it, and making it public unknowns for the next step."""
+
+import copy
+import types
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .arrays import ArrayProxy
+from .execution import Execution
+from .expressions import Interval
+from .scalars import Tracked
+from .shape_numbers import ShapeFloat, ShapeInt, is_shape_number
+
+Path = tuple[object, ...]
+Signature = tuple[tuple[Path, tuple[object, ...]], ...]
+"""For every tensor, tracked number and shape number that is kept: where it is, and what is known of it."""
+
+_PLAIN = (
+    int,
+    float,
+    str,
+    bytes,
+    bool,
+    complex,
+    type(None),
+    torch.dtype,
+    torch.device,
+    torch.Size,
+    np.generic,
+    type,
+    range,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """A value found in the state, with the place where it can be replaced."""
+
+    path: Path
+    value: Any
+    replace: Callable[[Any], None]
+
+
+def leaves(root: Any, filename: str) -> Iterator[Leaf]:
+    """Every tensor, number and text that can be reached from a mechanism.
+
+    Raises:
+        TypeError: something holds state in a way that is not understood.
+    """
+    yield from _walk(root, (), lambda _: None, filename, set())
+
+
+def _walk(value: Any, path: Path, replace: Callable[[Any], None], filename: str, seen: set[int]) -> Iterator[Leaf]:
+    if isinstance(value, (Tensor, ArrayProxy, *_PLAIN)):
+        yield Leaf(path=path, value=value, replace=replace)
+        return
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, dict):
+        for key, part in list(value.items()):
+            yield from _walk(part, (*path, key), _setter(value, key), filename, seen)
+    elif isinstance(value, list | deque):
+        for key, part in enumerate(value):
+            yield from _walk(part, (*path, key), _setter(value, key), filename, seen)
+    elif isinstance(value, tuple | set | frozenset):
+        for key, part in enumerate(value):
+            yield from _walk(part, (*path, key), _immutable, filename, seen)
+    elif isinstance(value, np.ndarray):
+        yield Leaf(path=path, value=value, replace=replace)
+    elif isinstance(value, types.MethodType):
+        yield from _walk(value.__self__, (*path, "self"), _immutable, filename, seen)
+    elif isinstance(value, types.FunctionType):
+        for cell in value.__closure__ or ():
+            if not isinstance(cell.cell_contents, (*_PLAIN, types.FunctionType)):
+                raise TypeError("a function kept by the mechanism closes over an object")
+    elif isinstance(value, types.BuiltinFunctionType | types.ModuleType):
+        return
+    elif hasattr(value, "__dict__") or hasattr(type(value), "__slots__"):
+        yield from _walk_object(value, path, filename, seen)
+    else:
+        raise TypeError(f"the mechanism keeps a {type(value).__name__}")
+
+
+def _walk_object(value: Any, path: Path, filename: str, seen: set[int]) -> Iterator[Leaf]:
+    module = type(value).__module__
+    if module != filename and module.split(".")[0] != "torch":
+        raise TypeError(f"the mechanism keeps a {module}.{type(value).__name__}")
+    if isinstance(value, torch.Generator):
+        raise TypeError("the mechanism keeps a generator of its own")
+    for name, part in list(getattr(value, "__dict__", {}).items()):
+        yield from _walk(part, (*path, name), _attribute_setter(value, name), filename, seen)
+    for kind in type(value).__mro__:
+        for name in getattr(kind, "__slots__", ()):
+            if hasattr(value, name):
+                yield from _walk(getattr(value, name), (*path, name), _attribute_setter(value, name), filename, seen)
+
+
+def _setter(container: Any, key: Any) -> Callable[[Any], None]:
+    def replace(new: Any) -> None:
+        container[key] = new
+
+    return replace
+
+
+def _attribute_setter(owner: Any, name: str) -> Callable[[Any], None]:
+    return lambda new: object.__setattr__(owner, name, new)
+
+
+def _immutable(new: Any) -> None:
+    raise TypeError("a tracked value is kept in a tuple or set")
+
+
+def _coarse(ends: Interval) -> str:
+    return "nonnegative" if ends[0] >= 0 else "any"
+
+
+def _range_of(word: str) -> Interval:
+    return (0.0, float("inf")) if word == "nonnegative" else (-float("inf"), float("inf"))
+
+
+def signature_after(execution: Execution, root: Any) -> Signature:
+    """Check that nothing private is kept, and describe what is.
+
+    Raises:
+        Refusal: private data or noise is kept.
+    """
+    session, o = execution.session, execution.operands
+    table = session.table
+    found: list[tuple[Path, tuple[object, ...]]] = []
+    try:
+        parts = list(leaves(root, session.filename))
+    except TypeError as error:
+        raise session.refuse("DPA106", f"{error}; what it holds cannot be followed from step to step") from error
+    for leaf in parts:
+        value = leaf.value.tensor if isinstance(leaf.value, ArrayProxy) else leaf.value
+        if isinstance(value, Tensor):
+            if o.shadows.is_constant(value):
+                found.append((leaf.path, ("constant", _fingerprint(value))))
+                continue
+            ids = o.shadows.of(value).reshape(-1).tolist()
+            kept = execution.public_only(ids, "kept")
+            if all(table.is_known(x) for x in kept):
+                found.append((leaf.path, ("constant", _fingerprint(value))))
+            else:
+                low = "nonnegative" if all(table.is_nonnegative(x) for x in kept) else "any"
+                found.append((leaf.path, ("public", low)))
+        elif isinstance(value, Tracked):
+            (kept_one,) = execution.public_only([value.expression], "kept")
+            found.append((leaf.path, ("number", _coarse(table.range(kept_one)))))
+        elif is_shape_number(value):
+            found.append((leaf.path, ("shape", value.full, value.batch)))
+        elif isinstance(value, np.ndarray):
+            found.append((leaf.path, ("array", value.tobytes())))
+    return tuple(found)
+
+
+def plain_values(root: Any, filename: str) -> tuple[tuple[Path, object], ...]:
+    """Everything kept that is an ordinary value, and the places of what is not."""
+    found: list[tuple[Path, object]] = []
+    for leaf in leaves(root, filename):
+        plain = (
+            isinstance(leaf.value, _PLAIN) and not isinstance(leaf.value, Tracked) and not is_shape_number(leaf.value)
+        )
+        found.append((leaf.path, (type(leaf.value).__name__, repr(leaf.value)) if plain else None))
+    return tuple(found)
+
+
+def _fingerprint(tensor: Tensor) -> bytes:
+    return bytes(repr(tensor.detach().reshape(-1).tolist()), "ascii")
+
+
+def prepare(execution: Execution, root: Any, signature: Signature) -> None:
+    """Give a mechanism that ran unwatched the shadows that its signature describes."""
+    session, o = execution.session, execution.operands
+    table = session.table
+    known = dict(signature)
+    for leaf in list(leaves(root, session.filename)):
+        what = known.get(leaf.path)
+        value = leaf.value
+        if isinstance(value, Tensor):
+            if what is None or what[0] not in {"constant", "public", "array"}:
+                session.refuse(
+                    "DPA111", f"a tensor appears in the state at {leaf.path} that no analysed step put there"
+                )
+            assert what is not None
+            if what[0] == "public":
+                ids = [table.public(("state", leaf.path, k), _range_of(str(what[1]))) for k in range(value.numel())]
+                o.shadows.attach(value, np.array(ids, dtype=np.int64).reshape(tuple(value.shape)))
+            else:
+                o.shadows.set_constant(value)
+        elif what is not None and what[0] == "number" and isinstance(value, int | float | np.generic):
+            atom = table.public(("state", leaf.path), _range_of(str(what[1])))
+            leaf.replace(Tracked(float(value), atom, o))
+        elif what is not None and what[0] == "shape":
+            kind = ShapeInt if isinstance(value, int) else ShapeFloat
+            leaf.replace(kind(value, what[1], what[2], session))  # type: ignore[arg-type]
+        elif what is not None and what[0] == "public" and isinstance(value, np.ndarray):
+            tensor = torch.from_numpy(value)
+            ids = [table.public(("state", leaf.path, k), _range_of(str(what[1]))) for k in range(tensor.numel())]
+            o.shadows.attach(tensor, np.array(ids, dtype=np.int64).reshape(tuple(tensor.shape)))
+            leaf.replace(ArrayProxy(tensor))
+
+
+def constants_match(root: Any, signature: Signature, filename: str) -> bool:
+    """Whether the constant tensors of an unwatched mechanism are those of the signature, and nothing is missing."""
+    known = dict(signature)
+    if not any(what[0] in {"constant", "array"} for what in known.values()):
+        return True
+    seen = {leaf.path: leaf.value for leaf in leaves(root, filename)}
+    for path, what in known.items():
+        value = seen.get(path)
+        if what[0] == "constant" and not (isinstance(value, Tensor) and _fingerprint(value) == what[1]):
+            return False
+        if what[0] == "array" and not (isinstance(value, np.ndarray) and value.tobytes() == what[1]):
+            return False
+    return True
+
+
+def snapshot(root: Any) -> Any:
+    """An independent copy of a mechanism."""
+    return copy.deepcopy(root)

@@ -1,0 +1,328 @@
+"""One step for all inputs: every outcome of every condition on unknown values, put together again."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .contribution import Coordinate, contributions
+from .execution import Execution
+from .expressions import Table
+from .hooks import Hooks, slot_name
+from .sensitivity import ROUNDING_SLACK, PartBound, bound_again, bound_parts
+from .session import Branch, Release, Session
+from .shapes import Shrinking
+from .state import Signature, plain_values, prepare, signature_after
+
+MAXIMAL_PATHS = 64
+Trace = list[tuple[int, object, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """One way through the step.
+
+    Attributes:
+        outputs: expressions of the released update, block by block, with released values as public unknowns.
+        after: what the mechanism keeps afterwards.
+    """
+
+    session: Session
+    branches: tuple[Branch, ...]
+    releases: tuple[Release, ...]
+    outputs: tuple[bytes, ...]
+    after: Signature
+    plain: tuple[tuple[object, object], ...]
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """A step that was analysed for all inputs.
+
+    Attributes:
+        sigma: lower bound of noise over contribution; ``inf`` if nothing private is released.
+        traces: the trace of each way through the step with the state that it leaves.
+        worst: parts of the worst sample's bound, for the certificate.
+    """
+
+    sigma: float
+    alternatives: tuple[tuple[Session, tuple[tuple[PartBound, ...], ...]], ...]
+    """For every public alternative: its session, and for every row the parts of its bound."""
+    traces: tuple[tuple[Trace, Signature], ...]
+    worst: tuple[PartBound, ...]
+    coordinates: tuple[Coordinate, ...]
+    session: Session
+    public_values: dict[tuple[int | None, str], set[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSetting:
+    """Everything about a run that does not change from step to step."""
+
+    table: Table
+    hooks: Hooks
+    shrinking: Shrinking
+    sampled: bool
+    real_rows: int
+    subtract_absent: bool
+    conditional: bool = False
+    """Take what depends on several samples for public: never for an acceptance."""
+
+
+def analyse_step(
+    setting: StepSetting,
+    mechanism: Callable[[], Any],
+    before: Signature,
+    step: int,
+    epoch: int,
+    slots: Mapping[int, int] | None = None,
+    values: Mapping[int, float] | None = None,
+) -> StepResult:
+    """Explore every path of one step and bound its contribution over noise.
+
+    Args:
+        mechanism: gives a fresh copy of the mechanism as it is before the step.
+        slots: places in the trace that are analysed as public variables (see :class:`.hooks.Hooks`).
+        values: what the variables are at this step.
+
+    Raises:
+        Refusal: nothing could be proved; it names the line.
+    """
+    paths: list[Path] = []
+    pending: list[tuple[bool, ...]] = [()]
+    setting.hooks.slots = dict(slots or {})
+    fixed = {setting.table.public(slot_name(place), (0.0, math.inf)): v for place, v in (values or {}).items()}
+    while pending:
+        planned = pending.pop()
+        path = _run_path(setting, mechanism(), before, step, epoch, planned)
+        paths.append(path)
+        taken = tuple(b.outcome for b in path.branches)
+        for k in range(len(planned), len(taken)):
+            pending.append((*taken[:k], not taken[k]))
+        if len(paths) + len(pending) > MAXIMAL_PATHS:
+            line = path.branches[-1].line
+            path.session.refuse("DPA114", f"more than {MAXIMAL_PATHS} ways through the step", line)
+    for path in paths[1:]:
+        if path.plain != paths[0].plain:
+            # What later steps do would depend on it, and only one course of them is run.
+            branch = path.branches[0]
+            path.session.refuse(
+                "DPA107", "a condition on data or on released values changes what later steps do", branch.line
+            )
+    alternatives = _joined(paths, 0)
+    return _worst(setting, alternatives, paths, fixed)
+
+
+def _run_path(
+    setting: StepSetting, mechanism: Any, before: Signature, step: int, epoch: int, planned: tuple[bool, ...]
+) -> Path:
+    execution = Execution.begin(
+        setting.table,
+        setting.hooks,
+        setting.shrinking,
+        sampled=setting.sampled,
+        real_rows=setting.real_rows,
+        conditional=setting.conditional,
+    )
+    session = execution.session
+    session.planned = planned
+    prepare(execution, mechanism, before)
+    gradients = execution.gradients()
+    with execution.watched():
+        released = _call(session, mechanism, gradients, step, epoch)
+        session.mark_line()
+        collected = execution.collect(released)
+        after = signature_after(execution, mechanism)
+    if session.reasons:
+        # The candidate caught a refusal: what it computed afterwards means nothing.
+        raise session.refuse(session.reasons[0].rule, session.reasons[0].message, session.reasons[0].line)
+    return Path(
+        session=session,
+        branches=tuple(session.branches),
+        releases=tuple(session.releases),
+        outputs=tuple(np.ascontiguousarray(ids).tobytes() for ids in collected),
+        after=after,
+        plain=plain_values(mechanism, session.filename),
+        trace=session.trace,
+    )
+
+
+def _call(session: Session, mechanism: Any, gradients: list[Any], step: int, epoch: int) -> Any:
+    try:
+        return mechanism.clip_and_noise(gradients, step, epoch)
+    except Exception as error:
+        if session.reasons:
+            raise session.refuse(
+                session.reasons[0].rule, session.reasons[0].message, session.reasons[0].line
+            ) from error
+        line = _line_of(error, session.filename)
+        raise session.refuse("DPA117", f"the mechanism raised {type(error).__name__}: {error}", line) from error
+
+
+def _line_of(error: BaseException, filename: str) -> int | None:
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == filename:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+# ---- putting paths together -----------------------------------------------------------------------------------------
+
+
+def _joined(paths: Sequence[Path], depth: int) -> list[Path]:
+    """Paths that differ in private conditions become one; paths that differ in public ones stay alternatives."""
+    if len(paths) == 1:
+        return list(paths)
+    branch = paths[0].branches[depth]
+    yes = _joined([p for p in paths if p.branches[depth].outcome], depth + 1)
+    no = _joined([p for p in paths if not p.branches[depth].outcome], depth + 1)
+    table = paths[0].session.table
+    touch = table.touch[branch.condition]
+    if not touch:
+        return [*yes, *no]
+    if len(yes) != len(no):
+        paths[0].session.refuse("DPA107", "what follows depends on a private condition", branch.line)
+    return [_merged(a, b, branch, touch) for a, b in zip(yes, no, strict=True)]
+
+
+def _merged(yes: Path, no: Path, branch: Branch, touch: int) -> Path:
+    session, table = yes.session, yes.session.table
+    several = bool(touch & (touch - 1))
+    where = f"; samples come together at line {session.mixing_line(branch.condition)}" if several else ""
+    if yes.after != no.after or yes.outputs != no.outputs or len(yes.releases) != len(no.releases):
+        session.refuse("DPA107", f"control flow depends on private data{where}", branch.line)
+    releases = []
+    for left, right in zip(yes.releases, no.releases, strict=True):
+        if left.noise != right.noise:
+            session.refuse("DPA104", f"the noise depends on a private condition{where}", branch.line)
+        if left.private == right.private:
+            releases.append(left)
+            continue
+        if several:
+            session.refuse("DPA107", f"control flow depends on several samples{where}", branch.line)
+        releases.append(replace(left, private=_choose(table, branch.condition, left, right)))
+    return replace(yes, releases=tuple(releases))
+
+
+def _choose(table: Table, condition: int, left: Release, right: Release) -> tuple[tuple[int, float], ...]:
+    """Terms common to both stay; the rest, which must be the condition's own sample's, is chosen by it."""
+    a, b = dict(left.private), dict(right.private)
+    common = {t: k for t, k in a.items() if b.get(t) == k}
+    rest_a = table.combine(0.0, {t: k for t, k in a.items() if t not in common})
+    rest_b = table.combine(0.0, {t: k for t, k in b.items() if t not in common})
+    chosen = _pushed_where(table, condition, rest_a, rest_b)
+    common[chosen] = common.get(chosen, 0.0) + 1.0
+    return tuple(sorted((t, k) for t, k in common.items() if t != table.zero))
+
+
+def _pushed_where(table: Table, condition: int, a: int, b: int) -> int:
+    """``where(c, x*u, x*v) -> x * where(c, u, v)``: the common direction stays visible."""
+    (scale_a, factors_a), (scale_b, factors_b) = table.factors(a), table.factors(b)
+    left, right = dict(factors_a), dict(factors_b)
+    common = {f: e for f, e in left.items() if right.get(f) == e}
+    if not common:
+        return table.where(condition, a, b)
+    rest_a = table.scale(table.monomial({f: e for f, e in left.items() if f not in common}), scale_a)
+    rest_b = table.scale(table.monomial({f: e for f, e in right.items() if f not in common}), scale_b)
+    return table.multiply([table.monomial(common), table.where(condition, rest_a, rest_b)])
+
+
+# ---- the bound ------------------------------------------------------------------------------------------------------
+
+
+def _worst(
+    setting: StepSetting, alternatives: Sequence[Path], paths: Sequence[Path], fixed: Mapping[int, float]
+) -> StepResult:
+    sigma = float("inf")
+    worst: tuple[PartBound, ...] = ()
+    kept: tuple[Coordinate, ...] = ()
+    session = paths[0].session
+    bounds = []
+    for path in alternatives:
+        path.session.releases = list(path.releases)
+        _check_fresh(path.session)
+        found, rows, coordinates = _bound_path(setting, path.session, fixed)
+        bounds.append((path.session, tuple(rows)))
+        if not found >= sigma:
+            sigma, worst, kept, session = found, rows[0], coordinates, path.session
+    values: dict[tuple[int | None, str], set[float]] = {}
+    for path in paths:
+        for key, seen in path.session.public_values.items():
+            values.setdefault(key, set()).update(seen)
+        for note, line in path.session.notes.items():
+            session.notes.setdefault(note, line)
+    return StepResult(
+        sigma=sigma,
+        alternatives=tuple(bounds),
+        traces=tuple((p.trace, p.after) for p in paths),
+        worst=worst,
+        coordinates=kept,
+        session=session,
+        public_values=values,
+    )
+
+
+def sigma_at(result: StepResult, fixed: Mapping[int, float]) -> float:
+    """The bound of an analysed step for other values of its public variables; 0 where none is proved."""
+    lowest = float("inf")
+    for session, rows in result.alternatives:
+        for parts in rows:
+            lowest = min(lowest, sigma_of(bound_again(session, parts, fixed)))
+    return lowest
+
+
+def sigma_of(squared: float) -> float:
+    """Noise multiplier from a bound on the squared norm of contribution over noise, rounded down."""
+    if not squared < float("inf"):
+        return 0.0
+    return squared**-0.5 * (1 - ROUNDING_SLACK) if squared > 0 else float("inf")
+
+
+def _check_fresh(session: Session) -> None:
+    """No two released scalars share a draw."""
+    used: dict[int, int | None] = {}
+    for release in session.releases:
+        for term, _ in release.noise:
+            for factor, _ in session.table.factors(term)[1]:
+                if session.table.kind(factor) == "z":
+                    if factor in used:
+                        session.refuse(
+                            "DPA105",
+                            f"one Gaussian draw serves two released values (lines {used[factor]} and {release.line})",
+                            release.line,
+                        )
+                    used[factor] = release.line
+
+
+def _bound_path(
+    setting: StepSetting, session: Session, fixed: Mapping[int, float]
+) -> tuple[float, list[tuple[PartBound, ...]], tuple[Coordinate, ...]]:
+    rows: list[tuple[PartBound, ...]] = []
+    sigmas: list[float] = []
+    kept: tuple[Coordinate, ...] = ()
+    for sample in range(setting.shrinking.rows):
+        coordinates = contributions(session, sample, setting.subtract_absent)
+        parts = bound_parts(session, coordinates, setting.shrinking, fixed)
+        total = sum(p.copies * p.supremum_squared for p in parts)
+        if not total < float("inf"):
+            session.refuse(
+                "DPA102",
+                "the contribution of one sample to what is released here has no bound",
+                _unbounded_line(session, coordinates),
+            )
+        sigmas.append(sigma_of(total))
+        rows.append(tuple(parts))
+        kept = kept or tuple(coordinates)
+    if not max(sigmas) <= min(sigmas) * (1 + 1e-6):
+        session.refuse("DPA111", "rows are not treated alike, so the rows that were run do not stand for all rows")
+    return min(sigmas), rows, kept
+
+
+def _unbounded_line(session: Session, coordinates: Sequence[Coordinate]) -> int | None:
+    lines = [c.line for c in coordinates]
+    return lines[0] if lines else None
