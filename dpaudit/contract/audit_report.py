@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .bracket import Bracket
-from .finding import Finding
+from .finding import Finding, PlainData
 from .run_config import RunConfig
 from .words import ExitCode, Layer, NoiseClass, Outcome, Verdict
 
@@ -76,6 +76,8 @@ class AuditReport:
         honest_noise_factor: multiply all noise by this and the measured schedule meets the target; ``None`` if unknown.
         expected: the verdict that an expectation file names, if one was given.
         command: how to run this audit again.
+        pair: the demonstrated pair of neighbours, in words.
+        certificate: the static bound as data, for an independent re-check; empty if there is none.
     """
 
     mechanism: str
@@ -98,6 +100,7 @@ class AuditReport:
     versions: Mapping[str, str] = field(default_factory=dict)
     expected: tuple[Verdict, ...] = ()
     pair: str = ""
+    certificate: Mapping[str, PlainData] = field(default_factory=dict)
 
     @property
     def as_expected(self) -> bool | None:

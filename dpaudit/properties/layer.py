@@ -1,0 +1,173 @@
+"""``search``: the properties layer's public entry."""
+
+import math
+import time
+from dataclasses import replace
+
+from dpaudit.contract import (
+    EventTrace,
+    Finding,
+    Measurement,
+    Outcome,
+    PlainData,
+    RunConfig,
+    Severity,
+    Strength,
+    UsageError,
+    plain_number,
+)
+from dpaudit.probe import MechanismSource
+from dpaudit.probe.messages import Request
+from dpaudit.probe.problem import Problem
+
+from .counterexample import read_counterexample, snippet
+from .isolation import run_child
+from .report import Report
+from .result import PropertyResult, WorstContribution
+
+_MEMORY_MIB = 4096
+_SMALLEST = 1e-3
+_CANNOT_RUN = {"DPA011", "DPA012", "DPA013", "DPA014", "DPA015"}
+
+
+def search(
+    source: MechanismSource, config: RunConfig, measurement: Measurement, *, seed: int = 0, time_limit: float = 60.0
+) -> PropertyResult:
+    """Search for an input and a state at which the mechanism breaks a promise, and shrink what is found.
+
+    Guarantee: every finding of strength PROOF comes with a pair of inputs that the candidate was run on. PASSED says that
+    nothing was found, not that nothing is there. A finding DPA201 is CRITICAL only if the steps at which ONE pair was
+    demonstrated along ONE run cost more than the target, all other steps counted as free.
+
+    Assumptions: contributions are judged to a relative 1e-3 (float64; 1e-2 where only float32 shows an excess), at small
+    shapes with the real number of tensors, rows and steps.
+
+    Args:
+        source: the candidate; its code runs in another process only.
+        config: the run.
+        measurement: the probe's; a mechanism that it could not run is not searched.
+        seed: of the random search and of the mechanism's default generators.
+        time_limit: seconds for the candidate's process, after it has started.
+
+    Raises:
+        UsageError: the time limit is not positive, or the configuration names no parameters.
+        UnsupportedCellError: the cell has no valid accounting.
+        AuditBrokenError: the layer itself failed.
+    """
+    if not time_limit > 0:
+        raise UsageError(f"properties: expected a positive time limit, got {time_limit!r} s")
+    if not config.parameter_shapes:
+        raise UsageError("properties: the run configuration names no parameter_shapes; give those of the model trained")
+    started = time.monotonic()
+    stopped = next((f for f in measurement.findings if f.rule in {"DPA011", "DPA013"}), None)
+    if stopped is not None:
+        return _nothing(f"not searched: {stopped.message}", (), started)
+    request = Request(
+        text=source.text,
+        path=source.path,
+        class_name=source.class_name,
+        config=config,
+        seed=seed,
+        time_limit=time_limit,
+        memory_limit_mib=_MEMORY_MIB,
+    )
+    answer = run_child(request)
+    if isinstance(answer, Problem):
+        return _nothing(answer.message, (_finding(answer, source, config),), started)
+    epsilon = _demonstrated_epsilon(config, dict(answer.demonstrated))
+    findings = tuple(_weighed(_finding(p, source, config), config, epsilon, answer) for p in answer.problems)
+    return PropertyResult(
+        outcome=_outcome(findings, answer),
+        summary=_summary(findings, answer),
+        findings=findings,
+        worst_contribution=_worst(answer),
+        seconds=time.monotonic() - started,
+        demonstrated_epsilon=epsilon,
+        notes=answer.notes,
+    )
+
+
+def _demonstrated_epsilon(config: RunConfig, sigmas: dict[int, float]) -> float | None:
+    """Lower end of epsilon from these steps alone: the others are given infinite noise.
+
+    Multipliers below a thousandth are raised to it, which can only lower the result.
+    """
+    if not sigmas:
+        return None
+    # Imported here: the child imports this package too, and has no use for seconds of accounting imports.
+    from dpaudit.accounting import epsilon_bracket
+
+    schedule = tuple(max(sigmas.get(step, math.inf), _SMALLEST) for step in range(config.total_steps))
+    return epsilon_bracket(EventTrace.of_run(config, schedule), config.target_delta).lower
+
+
+def _weighed(finding: Finding, config: RunConfig, epsilon: float | None, report: Report) -> Finding:
+    """A contribution above the bound voids the claim if its demonstrated steps alone overspend."""
+    target = config.target_epsilon
+    if finding.rule != "DPA201" or epsilon is None or not epsilon > target:
+        return finding
+    evidence: dict[str, PlainData] = {
+        **finding.evidence,
+        "epsilon_lower": plain_number(epsilon),
+        "target": target,
+        "demonstrated_steps": len(report.demonstrated),
+        "smallest_noise_multiplier": min(sigma for _, sigma in report.demonstrated),
+    }
+    message = (
+        f"{finding.message}. Along one run the worst pair attains {evidence['smallest_noise_multiplier']:.4g} at "
+        f"{len(report.demonstrated)} steps, which alone cost epsilon >= {epsilon:.4g}; the target is {target:g}"
+    )
+    return replace(finding, severity=Severity.CRITICAL, message=message, evidence=evidence)
+
+
+def _finding(problem: Problem, source: MechanismSource, config: RunConfig) -> Finding:
+    evidence = dict(problem.evidence)
+    raw = evidence.get("counterexample")
+    if isinstance(raw, dict):
+        try:
+            found = read_counterexample(raw)
+        except (ValueError, KeyError, TypeError):
+            evidence.pop("counterexample")  # the finding stands; only its program cannot be written
+        else:
+            evidence["snippet"] = snippet(source, config, found, f"{problem.rule}: {problem.message}")
+    return Finding(
+        rule=problem.rule,
+        severity=problem.severity,
+        strength=problem.strength,
+        message=problem.message,
+        file=source.path,
+        line=problem.line,
+        evidence=evidence,
+    )
+
+
+def _outcome(findings: tuple[Finding, ...], report: Report) -> Outcome:
+    """PASSED needs a complete search with rows judged, and nothing above MINOR. Code that does not run violates nothing."""
+    above = [finding for finding in findings if finding.severity is not Severity.MINOR]
+    if any(finding.strength is not Strength.HEURISTIC and finding.rule not in _CANNOT_RUN for finding in above):
+        return Outcome.VIOLATED
+    complete = not report.incomplete and report.tried > 0 and report.worst is not None
+    return Outcome.PASSED if complete and not above else Outcome.INCONCLUSIVE
+
+
+def _summary(findings: tuple[Finding, ...], report: Report) -> str:
+    worst = "" if report.worst is None else f"; smallest noise multiplier found {report.worst:.4g}"
+    missing = f"; not done: {'; '.join(report.incomplete)}" if report.incomplete else ""
+    rules = ", ".join(dict.fromkeys(finding.rule for finding in findings))
+    return f"{report.tried} rows tried{worst}; {'found ' + rules if rules else 'no counterexample'}{missing}"
+
+
+def _worst(report: Report) -> WorstContribution | None:
+    if report.worst is None:
+        return None
+    return WorstContribution(noise_multiplier=report.worst, reported=report.worst_reported, pair=report.worst_pair)
+
+
+def _nothing(summary: str, findings: tuple[Finding, ...], started: float) -> PropertyResult:
+    return PropertyResult(
+        outcome=Outcome.INCONCLUSIVE,
+        summary=summary,
+        findings=findings,
+        worst_contribution=None,
+        seconds=time.monotonic() - started,
+    )
