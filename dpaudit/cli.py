@@ -1,4 +1,4 @@
-"""The command line: ``dpaudit gate | train | replay | calibrate | report``."""
+"""The command line: ``dpaudit gate | train | replay | calibrate | report | verify | explain``."""
 
 import argparse
 import math
@@ -63,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_replay(commands)
     _add_calibrate(commands)
     _add_report(commands)
+    _add_verify(commands)
+    _add_explain(commands)
     return parser
 
 
@@ -171,6 +173,32 @@ def _add_report(commands: "Commands[argparse.ArgumentParser]") -> None:
     report.add_argument("--out", metavar="DIR", help="where to write the pages")
     report.add_argument("--no-colour", "--no-color", action="store_true", help="plain text on a terminal too")
     report.set_defaults(run=_run("report", "run"))
+
+
+def _add_verify(commands: "Commands[argparse.ArgumentParser]") -> None:
+    verify = _command(
+        commands,
+        "verify",
+        "re-check a report's arithmetic from the report alone",
+        "dpaudit verify reports/local",
+    )
+    verify.add_argument("path", metavar="REPORT", help="report.json, or the folder that holds it")
+    verify.set_defaults(run=_run("verify", "run"))
+
+
+def _add_explain(commands: "Commands[argparse.ArgumentParser]") -> None:
+    explain = _command(
+        commands,
+        "explain",
+        "show a mechanism's data flow: what is private, what is noise, where it is released",
+        "dpaudit explain my_mechanism.py --preset mnist",
+    )
+    explain.add_argument("path", metavar="PATH", help="file.py or file.py::ClassName")
+    explain.add_argument("--preset", default=None, help="settings of the claim (default: digits)")
+    explain.add_argument("--relation", choices=list(Relation), help="neighbouring relation")
+    explain.add_argument("--rows", choices=list(Rows), help="rows that the mechanism sees")
+    explain.add_argument("--sampler", choices=list(Sampler), help="how batches are drawn")
+    explain.set_defaults(run=_run("explain", "run"))
 
 
 def _command(

@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "accounting": {"contract"},
     "probe": {"contract", "accounting"},
     **{layer: {"contract", "accounting", "probe"} for layer in LAYERS},
+    "testing": {"contract", "probe", "properties"},
     "gate": {"contract", "accounting", "probe", *LAYERS},
     "report": {"contract"},
     "configuration": {"contract"},

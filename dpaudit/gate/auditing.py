@@ -142,6 +142,7 @@ def _report(
         created=_now(),
         versions=_versions(),
         pair=measurement.pair,
+        certificate={} if runs.static is None else runs.static.certificate,
     )
 
 

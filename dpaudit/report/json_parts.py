@@ -41,7 +41,18 @@ def read_audit(node: Node) -> AuditReport:
     """
     part = node.fields(
         *("mechanism", "class", "verdict", "reasons", "expected", "cell", "epsilon", "sigma", "honest_noise_factor"),
-        *("accuracy", "layers", "findings", "pair", "assumptions", "blind_spots", "config", "source_sha256", "command"),
+        *(
+            "accuracy",
+            "layers",
+            "findings",
+            "pair",
+            "certificate",
+            "assumptions",
+            "blind_spots",
+            "config",
+            "source_sha256",
+            "command",
+        ),
         *("seconds", "created", "versions"),
     )
     return AuditReport(
@@ -58,6 +69,7 @@ def read_audit(node: Node) -> AuditReport:
         layers=tuple(_layer(member) for member in part["layers"].items()),
         findings=tuple(_finding(member) for member in part["findings"].items()),
         pair=part["pair"].text(),
+        certificate={_key(key): _evidence(member) for key, member in part["certificate"].mapping()},
         assumptions=part["assumptions"].texts(),
         blind_spots=part["blind_spots"].texts(),
         source_sha256=part["source_sha256"].text(),

@@ -70,6 +70,7 @@ def _audit(report: AuditReport) -> JsonData:
         "layers": [_layer(record) for record in report.layers],
         "findings": [_finding(finding) for finding in report.findings],
         "pair": report.pair,
+        "certificate": _evidence(report.certificate),
         "assumptions": _texts(report.assumptions),
         "blind_spots": _texts(report.blind_spots),
         "config": _config(report.config),

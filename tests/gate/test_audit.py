@@ -1,21 +1,25 @@
 """Whole audits at small size: every candidate ends with a verdict, and the record says why."""
 
+import json
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dpaudit.accounting import calibrate_noise_multiplier
-from dpaudit.contract import AuditReport, Cell, ExitCode, Layer, RunConfig, UsageError, Verdict, fold_exit_code
-from dpaudit.gate import TrainingResult, audit
+from dpaudit.commands.verify import faults_of
+from dpaudit.contract import AuditReport, Bracket, Cell, ExitCode, Layer, RunConfig, UsageError, Verdict, fold_exit_code
+from dpaudit.gate import AVAILABLE_LAYERS, TrainingResult, audit
 from dpaudit.gate.auditing import training_failure
+from dpaudit.report import from_json, to_json
 
-STEPS = 6
+STEPS = 40
 CONFIG = RunConfig(
-    dataset_size=1000,
-    batch_size=8,
-    expected_batch=8.0,
+    dataset_size=5000,
+    batch_size=40,
+    expected_batch=40.0,
     epochs=2,
     steps_per_epoch=STEPS // 2,
     max_grad_norm=1.0,
@@ -147,3 +151,37 @@ def test_a_crash_of_a_layer_is_the_audits_own_fault(
 def test_an_absent_file_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no-such-file"):
         audit("no-such-file.py", CONFIG)
+
+
+def test_an_honest_mechanism_is_accepted_and_its_report_verifies(audited: Callable[..., AuditReport]) -> None:
+    report = audited(HONEST, layers=AVAILABLE_LAYERS)
+    assert report.verdict is Verdict.ACCEPTED, report.reasons
+    assert report.epsilon.replayed.upper is not None
+    assert report.epsilon.replayed.upper <= CONFIG.target_epsilon
+    assert report.epsilon.replayed.relative_width < 0.01
+    (read,) = from_json(to_json([report]))
+    assert read == report
+    assert tuple(faults_of(read)) == ()
+
+    cheap = report.epsilon.replayed.upper / 2
+    boasting = replace(report, epsilon=replace(report.epsilon, replayed=Bracket(lower=None, upper=cheap)))
+    (fault,) = faults_of(boasting)
+    assert "does not follow" in fault
+
+    steps = json.loads(json.dumps(report.certificate))
+    steps["schedule"][0]["sigma"] *= 1.5
+    (fault,) = faults_of(replace(report, certificate=steps))
+    assert "certificate" in fault
+
+    measured = tuple(sigma and sigma / 2 for sigma in report.sigma.measured)
+    (fault,) = faults_of(replace(report, sigma=replace(report.sigma, measured=measured)))
+    assert "measured schedule" in fault
+
+    (fault,) = faults_of(replace(report, certificate={}))
+    assert "certificate does not check" in fault
+
+
+def test_a_rejection_without_a_witness_does_not_verify(audited: Callable[..., AuditReport]) -> None:
+    report = audited("", head="")
+    assert tuple(faults_of(report)) == ()
+    assert tuple(faults_of(replace(report, verdict=Verdict.REJECTED))) == ("REJECTED without a finding that refutes",)
