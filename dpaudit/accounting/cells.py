@@ -4,9 +4,9 @@ import math
 
 from dpaudit.contract import Cell, EventTrace, Relation, Rows, Sampler, UnsupportedCellError
 
-from .privacy_curves import Truncation
 from .renyi import batch_of
 from .step_family import PairKind, StepFamily
+from .truncation import Truncation
 
 ANSWERED: dict[tuple[Sampler, Relation, Rows], str] = {
     (Sampler.POISSON, Relation.ADD_REMOVE, Rows.SAMPLED): "privacy loss distribution, both ends",

@@ -19,7 +19,6 @@ The size of eta assumes that an FFT of n points has error at most 1e-15 log2(n) 
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,137 +26,23 @@ from scipy import fft
 
 from dpaudit.contract import AuditBrokenError
 
-from .discretise import Grid
+from .composed import Composed
+from .steps import Steps
 
 Floats = NDArray[np.float64]
 
 _OUTSIDE = 1e-11
 _MAX_WINDOW = 1 << 22
+_MAX_WORK = 1 << 25
+"""Cells of a window, and cells times rows to transform."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
-    """The steps of a composition.
+class WindowError(OverflowError):
+    """The law of the sum needs ``excess`` times as many cells as are allowed."""
 
-    Attributes:
-        masses: [k, n] P-masses of k distinct pairs on one grid.
-        counts: [m] how often each of m laws is composed.
-        infinity: probability under P that some step has infinite loss; ``minus_infinity`` the same of (Q, P).
-        rounding: sum over steps of the sup-norm error of their curves by rounding.
-        weights: [m, k] if the m laws are these combinations of the k rows; ``None`` if they are the rows.
-        curve_error: [n] bound on the error of any one curve at each knot by interpolation; ``None`` for none.
-        envelope: as many steps, each dominating one of these, without weights; ``None`` if there are no weights here.
-    """
-
-    grid: Grid
-    masses: Floats
-    counts: Floats
-    infinity: float
-    minus_infinity: float
-    rounding: float
-    weights: Floats | None = None
-    curve_error: Floats | None = None
-    envelope: "Steps | None" = None
-
-    def log_moments(self, thetas: Floats) -> Floats:
-        """K(theta) for each theta, of the absolute masses. With weights: of the envelope, which bounds it from above."""
-        if self.envelope is not None:
-            return self.envelope.log_moments(thetas)
-        return np.asarray(self.counts @ _row_log_moments(self.masses, self.grid, thetas))
-
-    def noise(self) -> float:
-        """Bound on the log of the product of the l1 norms of all masses, 0 for masses without rounding noise.
-
-        With weights: an error e of the knots moves each mass by at most 4 e / h.
-        """
-        if self.weights is not None:
-            return 4 * self.rounding * self.grid.size / self.grid.step
-        return float(self.counts @ np.log(np.maximum(np.abs(self.masses).sum(axis=1), 1.0)))
-
-    def deviation(self) -> float:
-        """Root mean square of the sum of losses about its mean, roughly: the mean of each step is taken as 0."""
-        if self.envelope is not None:
-            return self.envelope.deviation()
-        return math.sqrt(max(float(self.counts @ (self.masses @ self.grid.losses**2)), 0.0))
-
-    def saddle(self, log_delta: float) -> tuple[float, float]:
-        """(theta, epsilon) of the best moment bound on epsilon at this delta; epsilon may be below 0.
-
-        Source: Canonne, Kamath and Steinke 2020 (arXiv 2004.00010v3), Proposition 12. Used to place the window only.
-        """
-        thetas = np.exp(np.linspace(math.log(1e-3), math.log(60 / self.grid.step), 40))
-        for _ in range(2):
-            bounds = (
-                self.log_moments(thetas) + thetas * np.log(thetas) - (1 + thetas) * np.log1p(thetas) - log_delta
-            ) / thetas
-            best = int(np.argmin(bounds))
-            low, high = thetas[max(best - 1, 0)], thetas[min(best + 1, len(thetas) - 1)]
-            result = float(thetas[best]), float(bounds[best])
-            thetas = np.exp(np.linspace(math.log(low), math.log(high), 9))
-        return result
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Composed:
-    """delta(eps) of a composition at the knots of a window, as a computed value and a bound on its error.
-
-    Attributes:
-        losses: [w] increasing knots.
-        above: [w] P-mass of losses beyond the knot; ``above_q`` the Q-mass of them times e^reference.
-        error: [w] bound on the error of delta at and right of the knot, infinite mass excluded.
-        infinity: P-mass at infinite loss, to be added for an upper bound.
-    """
-
-    losses: Floats
-    above: Floats
-    above_q: Floats
-    reference: float
-    error: Floats
-    infinity: float
-
-    def deltas(self, epsilons: Floats, *, pessimistic: bool) -> Floats:
-        """A bound on delta at every epsilon, clipped to [0, 1]; the trivial bound left of the window."""
-        cell = np.searchsorted(self.losses, epsilons, side="right") - 1
-        inside = np.maximum(cell, 0)
-        value = self.above[inside] - np.exp(np.minimum(epsilons - self.reference, 700.0)) * self.above_q[inside]
-        if pessimistic:
-            bound = np.where(cell >= 0, value + self.error[inside] + self.infinity, 1.0)
-        else:
-            last = value[-1:] * 0  # right of the window nothing is claimed
-            bound = np.where(cell >= 0, value - self.error[inside], last)
-        return np.clip(bound, 0.0, 1.0)
-
-    def epsilon(self, delta: float, *, pessimistic: bool) -> float:
-        """Smallest eps >= 0 with an upper bound on delta(eps) at most ``delta``, or largest with a lower bound at
-        least it.
-
-        Pessimistic: ``inf`` where no knot will do. Optimistic: 0 where none will.
-        """
-        start = int(np.searchsorted(self.losses, 0.0))
-        losses, sign = self.losses[start:], 1.0 if pessimistic else -1.0
-        if not losses.size:
-            return math.inf if pessimistic else 0.0
-        extra = self.infinity if pessimistic else 0.0
-        at_knots = (
-            self.above[start:]
-            - np.exp(losses - self.reference) * self.above_q[start:]
-            + sign * self.error[start:]
-            + extra
-        )
-        meets = at_knots <= delta
-        if not meets.any():
-            return math.inf if pessimistic else float(losses[-1])
-        first = int(np.argmax(meets)) if pessimistic else int(len(meets) - np.argmin(meets[::-1]))
-        if not pessimistic and meets.all():
-            return 0.0
-        if first == 0:
-            return float(losses[0])
-        cell = start + first - 1
-        numerator = self.above[cell] + sign * self.error[cell] + extra - delta
-        if not (numerator > 0 and self.above_q[cell] > 0):
-            return float(losses[first] if pessimistic else losses[first - 1])
-        crossing = self.reference + math.log(numerator / self.above_q[cell])
-        return float(min(max(crossing, losses[first - 1]), losses[min(first, len(losses) - 1)]))
+    def __init__(self, cells: int, allowed: int) -> None:
+        super().__init__(f"composition: {cells} cells exceed the limit of {allowed}")
+        self.excess = cells / allowed
 
 
 def compose(steps: Steps, log_delta: float) -> Composed:
@@ -165,15 +50,19 @@ def compose(steps: Steps, log_delta: float) -> Composed:
     theta, guess = steps.saddle(log_delta)
     # a little less tilt costs nothing near epsilon and spares the window the rare large losses that a tilt blows up
     guess, theta, step = max(guess, 0.0), 0.75 * theta, steps.grid.step
-    norms = _row_log_moments(steps.masses, steps.grid, np.array([theta]))[:, 0]
-    norms = norms if steps.weights is None else steps.weights @ norms  # any constants would do; these are close
+    norms = steps.row_log_moments(theta)
+    if steps.weights is not None:  # the sums of the combined masses; any constants near them would do
+        peak = float(norms.max())
+        norms = peak + np.log(np.maximum(steps.weights @ np.exp(norms - peak), 1e-300))
     base = float(steps.counts @ norms)
+    if steps.shifts is not None:
+        base += theta * float(steps.counts @ steps.shifts)
     low, high = _window(steps, theta, base)
     size = fft.next_fast_len(max(high - low + 1, 2), real=True)
     law, eta = _tilted_law(steps, theta, norms, size)
     index = low + np.arange(size)
-    law = law[index % size]  # index: loss of S over h, counted from T * start
-    knots = float(steps.counts.sum()) * steps.grid.start + index * step
+    law = law[index % size]  # index: loss of S over h, counted from the offset
+    knots = steps.offset + index * step
     guess = _place(knots, law, base, theta, guess, log_delta)
     keep = np.abs(knots - guess) <= 600.0 / (1 + theta)
     keep |= knots > guess  # beyond, weights underflow to 0
@@ -211,14 +100,6 @@ def _place(knots: Floats, law: Floats, base: float, theta: float, guess: float, 
     return max(float(knots[near][last]), 0.0)
 
 
-def _row_log_moments(masses: Floats, grid: Grid, thetas: Floats) -> Floats:
-    """[k, len(thetas)]: log of the sum of |mass| e^(theta loss) of every row."""
-    losses = grid.losses
-    peaks = np.maximum(thetas * losses[0], thetas * losses[-1])
-    moments = np.abs(masses) @ np.exp(np.outer(losses, thetas) - peaks)
-    return np.asarray(np.log(np.maximum(moments, 1e-300)) + peaks)
-
-
 def _interpolation_noise(steps: Steps, theta: float, least_norm: float) -> float:
     """Bound on the l1 distance of the tilted composed laws, interpolated against exact: sum over steps, grown by the
     hybrids.
@@ -231,8 +112,10 @@ def _interpolation_noise(steps: Steps, theta: float, least_norm: float) -> float
     error = np.pad(steps.curve_error, 1, mode="edge")
     largest = np.maximum(np.maximum(error[:-2], error[1:-1]), error[2:])
     gain = 4 * math.exp(steps.grid.step) / math.expm1(steps.grid.step)
-    moved = float(largest @ np.exp(np.minimum(theta * steps.grid.losses - least_norm, 700.0))) * gain
-    return math.expm1(min(1.001 * moved * float(steps.counts.sum()), 600.0))
+    with np.errstate(over="ignore"):
+        moved = float(largest @ np.exp(np.minimum(theta * steps.grid.losses - least_norm, 700.0))) * gain
+        total = 1.001 * moved * float(steps.counts.sum())
+    return math.expm1(total) if total < 600 else math.inf
 
 
 def _sum_right_of(values: Floats) -> Floats:
@@ -244,19 +127,25 @@ def _window(steps: Steps, theta: float, base: float) -> tuple[int, int]:
     """Cells outside which the tilted law has mass at most ``_OUTSIDE``, by Chernoff's bound on either side.
 
     Raises:
-        OverflowError: more cells would be needed than fit the memory that this module allows itself.
+        WindowError: more cells would be needed than this module allows itself.
     """
     step = steps.grid.step
     shifts = np.exp(np.linspace(math.log(1e-4), math.log(60 / step), 48))
     need = math.log(2 / _OUTSIDE)
     up = float(np.min((steps.log_moments(theta + shifts) - base + need) / shifts))
-    down = float(np.max((steps.log_moments(theta - shifts) - base + need) / -shifts))
+    lowered = steps.log_moments(theta - shifts)
+    if (
+        steps.envelope is not None
+    ):  # between -1 and 0 moments fall as noise does, and the envelope is none; but K <= 0 there
+        lowered = np.where((theta < shifts) & (shifts < theta + 1), np.maximum(lowered, 0.0), lowered)
+    down = float(np.max((lowered - base + need) / -shifts))
     total = float(steps.counts.sum())
-    shift = total * steps.grid.start
+    shift = steps.offset
     low = max(math.floor((down - shift) / step), 0)
     high = min(math.ceil((up - shift) / step), int(total) * (steps.grid.size - 1))
-    if high - low >= _MAX_WINDOW:
-        raise OverflowError(f"composition: {high - low} cells of {step:g} exceed the limit of {_MAX_WINDOW}")
+    allowed = min(_MAX_WINDOW, _MAX_WORK // len(steps.masses))
+    if high - low >= allowed:
+        raise WindowError(high - low, allowed)
     return low, high
 
 

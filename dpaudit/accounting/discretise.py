@@ -195,18 +195,18 @@ def inner_anchor(curve: PrivacyCurve, kink: float, step: float) -> float:
     value, slope = _over_line(curve, points, np.ones(points.shape, dtype=np.bool_))
     usable = (slope > 0) & (value > 0)
     if not usable.any():
-        return kink + 0.25 * step
+        return min(kink + 0.25 * step, 0.5 * kink)
     points, value, slope = points[usable], value[usable], slope[usable]
     meets = points + np.log1p(-np.minimum(value / slope, 0.5))
     falling = np.ones(points.shape, dtype=np.bool_)
     gap_here = _over_line(curve, meets, falling)[0]
     gap_next = _over_line(curve, meets + step, falling)[0] - (value + slope * np.expm1(meets + step - points))
     best = int(np.argmin(gap_here + np.abs(gap_next)))
-    return float(max(meets[best], kink + 1e-9 * step))
+    return float(min(max(meets[best], kink + 1e-9 * step), 0.5 * kink))
 
 
 def _convex_minorant(excess: Floats, grid: Grid) -> Floats:
-    """Greatest convex minorant of (trivial curve + excess), as an excess; each side of the pivot by itself where that suffices."""
+    """Greatest convex minorant of (trivial curve + excess), as an excess; each side of the pivot alone where that does."""
     masses = _from_knots(excess, grid, 0.0).masses
     if not (masses < 0).any():
         return excess

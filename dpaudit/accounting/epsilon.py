@@ -12,9 +12,10 @@ from .discretise import LOSS_LIMIT
 from .gaussian_curve import gaussian_epsilon
 from .privacy_curves import PrivacyCurve
 from .renyi import rdp_epsilon
-from .sampled_gaussian import Schedule, compositions, schedule_of
+from .sampled_gaussian import compositions, schedule_of
 from .shuffled import shuffled_bracket
 from .step_family import PairKind, StepFamily
+from .step_rows import Schedule
 
 _SLACK = 1e-8
 """Relative widening of both ends for what is not tracked: positions of losses, interpolation inside a cell."""

@@ -27,7 +27,7 @@ def hockey_stick(epsilon: Floats, mu: float) -> Floats:
     a = epsilon / mu - mu / 2
     b = epsilon / mu + mu / 2
     density_times_mills = np.exp(-a * a / 2) * erfcx(b / math.sqrt(2)) / 2
-    return np.maximum(ndtr(-a) - density_times_mills, 0.0)
+    return np.asarray(np.maximum(ndtr(-a) - density_times_mills, 0.0))
 
 
 def _log_delta(epsilon: float, mu: float) -> float:

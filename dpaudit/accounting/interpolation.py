@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_NODES = 16
+_NODES = 32
 _NARROWEST = 1e-6
 
 

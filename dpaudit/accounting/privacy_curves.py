@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
-from scipy.stats import binom
 
 from .gaussian_curve import hockey_stick
 
@@ -70,7 +69,7 @@ class RemoveCurve:
             threshold = inner / self.mu + self.mu / 2
         right = -np.exp(np.minimum(epsilon + log_ndtr(-threshold), 0.0))
         left = np.exp(epsilon) * ndtr(threshold)
-        return np.where(epsilon > 0, right, left)
+        return np.asarray(np.where(epsilon > 0, right, left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,27 +107,27 @@ class ReplaceCurve:
         t = self._threshold(magnitude)
         with np.errstate(divide="ignore"):
             log_expm1 = magnitude + np.log(-np.expm1(-magnitude))
-        absent = (1 - self.q) * np.exp(np.minimum(log_expm1 + log_ndtr(-t), 0.0))
-        other = self.q * np.exp(np.minimum(magnitude + log_ndtr(-t - self.mu), 0.0))
+        absent = (1 - self.q) * np.exp(np.minimum(log_expm1 + log_ndtr(-t), 700.0))
+        other = self.q * np.exp(np.minimum(magnitude + log_ndtr(-t - self.mu), 700.0))
         value = np.maximum(self.q * ndtr(self.mu - t) - other - absent, 0.0)
-        return np.where(epsilon < 0, np.exp(np.minimum(epsilon, 0.0)), 1.0) * value
+        return np.asarray(np.exp(np.minimum(epsilon, 0.0)) * value)
 
     def derivative(self, epsilon: Floats) -> Floats:
         magnitude = np.abs(epsilon)
         t = self._threshold(magnitude)
         # right: -gamma Q(L > eps); left: gamma Q(L <= -|eps|) = gamma P(L >= |eps|), as the pair is its own mirror image
-        right = (1 - self.q) * np.exp(np.minimum(magnitude + log_ndtr(-t), 0.0)) + self.q * np.exp(
-            np.minimum(magnitude + log_ndtr(-t - self.mu), 0.0)
+        right = (1 - self.q) * np.exp(np.minimum(magnitude + log_ndtr(-t), 700.0)) + self.q * np.exp(
+            np.minimum(magnitude + log_ndtr(-t - self.mu), 700.0)
         )
         left = np.exp(-magnitude) * ((1 - self.q) * ndtr(-t) + self.q * ndtr(self.mu - t))
-        return np.where(epsilon > 0, -right, left)
+        return np.asarray(np.where(epsilon > 0, -right, left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapCurve:
     """The worse of RemoveCurve and its mirror image at every eps: batches of fixed size, one row replaced.
 
-    Guarantee (derived here; for gamma >= 1 it is Theorem 9 of Balle, Barthe and Gaboardi 2018, arXiv 1807.01647): with
+    Guarantee (derived here; for gamma >= 1 in agreement with Balle, Barthe and Gaboardi 2018, arXiv 1807.01647): with
     mu = 2 S/std it dominates B of N rows drawn without replacement, q = B/N, u replaced by v. Proof: the batch without
     the row is a uniform B-subset of the others, the batch with it a uniform (B-1)-subset beside it; couple them by
     dropping one row g. Given the rest the step is (1-q) N(0) + q N(u-g) against (1-q) N(0) + q N(v-g), with |u-g|,
@@ -149,32 +148,13 @@ class SwapCurve:
 
     def excess(self, epsilon: Floats) -> Floats:
         value = RemoveCurve(q=self.q, mu=self.mu).excess(np.abs(epsilon))
-        return value * np.exp(np.minimum(epsilon, 0.0))
+        return np.asarray(value * np.exp(np.minimum(epsilon, 0.0)))
 
     def derivative(self, epsilon: Floats) -> Floats:
         remove = RemoveCurve(q=self.q, mu=self.mu)
         magnitude = np.maximum(np.abs(epsilon), 1e-300)
         right = remove.derivative(magnitude)
-        return np.where(epsilon > 0, right, np.exp(-magnitude) * (remove.excess(magnitude) - right))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MixtureCurve:
-    """The pair that reveals a public coin: ``weight`` of ``second``, the rest of ``first``. Curves of such pairs add."""
-
-    first: RemoveCurve | ReplaceCurve
-    second: ReplaceCurve
-    weight: float
-
-    @property
-    def scale(self) -> float:
-        return (1 - self.weight) * self.first.scale + self.weight * self.second.scale
-
-    def excess(self, epsilon: Floats) -> Floats:
-        return (1 - self.weight) * self.first.excess(epsilon) + self.weight * self.second.excess(epsilon)
-
-    def derivative(self, epsilon: Floats) -> Floats:
-        return (1 - self.weight) * self.first.derivative(epsilon) + self.weight * self.second.derivative(epsilon)
+        return np.asarray(np.where(epsilon > 0, right, np.exp(-magnitude) * (remove.excess(magnitude) - right)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,47 +188,9 @@ class DiscreteCurve:
         index = np.searchsorted(self.losses, epsilon, side="right")
         above = self.right[0, index] - np.exp(epsilon) * self.right[1, index]
         below = np.exp(np.minimum(epsilon, 0.0)) * self.left[1, index] - self.left[0, index]
-        return np.maximum(np.where(epsilon > 0, above, below), 0.0)
+        return np.asarray(np.maximum(np.where(epsilon > 0, above, below), 0.0))
 
     def derivative(self, epsilon: Floats) -> Floats:
         index = np.searchsorted(self.losses, epsilon, side="right")
         mass = np.where(epsilon > 0, -self.right[1, index], self.left[1, index])
-        return np.exp(epsilon) * mass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Truncation:
-    """Poisson sampling with probability q from N rows, cut to a uniformly chosen B of them where more were drawn.
-
-    Attributes:
-        probability: that at least B OTHER rows were drawn, so that drawing the sensitive row would cut.
-        conditional: that the sensitive row is in the batch, given that.
-        inclusion: that the sensitive row is in the batch at all; below q.
-    """
-
-    probability: float
-    conditional: float
-    inclusion: float
-
-    @classmethod
-    def of(cls, *, q: float, batch_size: int, dataset_size: int) -> "Truncation":
-        """Exact, from binomial tails: P(row in batch and cut) = P(draws > B) * B/N by symmetry among the rows."""
-        probability = float(binom.sf(batch_size - 1, dataset_size - 1, q))
-        both = float(binom.sf(batch_size, dataset_size, q)) * batch_size / dataset_size
-        conditional = min(1.0, both / probability) if probability > 0 else 0.0
-        return cls(probability=probability, conditional=conditional, inclusion=q * (1 - probability) + both)
-
-    def curve(self, first: RemoveCurve | ReplaceCurve) -> PrivacyCurve:
-        """The pair that dominates a truncated step: ``first`` where nothing would be cut, else a swap of two rows.
-
-        Proof (derived here; the construction is that of dp-accounting 0.6, truncated subsampled Gaussian event):
-        reveal whether at least B other rows were drawn; its law does not depend on the data. If not, the step is plain
-        Poisson sampling of the row. If so, the batch without the row is a uniform B-subset of the others, the batch
-        with it is a uniform (B-1)-subset beside it: couple the two by dropping one row g. Then both neighbours are
-        (1-p) N(0) + p N(w), with w = u - g, or w = -g, or w = 0, all of norm at most 2 S: dominated by ReplaceCurve at
-        2 mu.
-        """
-        if self.probability == 0 or self.conditional == 0:
-            return first
-        swap = ReplaceCurve(q=self.conditional, mu=2 * first.mu)
-        return MixtureCurve(first=first, second=swap, weight=self.probability)
+        return np.asarray(np.exp(epsilon) * mass)

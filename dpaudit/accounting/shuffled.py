@@ -27,10 +27,11 @@ from scipy.special import log_ndtr
 
 from dpaudit.contract import Bracket, EventTrace, Relation, UsageError
 
-from .composition import Steps, compose
+from .composition import compose
 from .discretise import Grid, loss_range, optimistic
 from .gaussian_curve import gaussian_epsilon
 from .privacy_curves import DiscreteCurve
+from .steps import Steps
 
 Floats = NDArray[np.float64]
 Epoch = tuple[float, ...]
@@ -112,11 +113,27 @@ def largest_coordinate_curve(epoch: Epoch, q: float) -> DiscreteCurve:
     shifts = np.array([1 / sigma for sigma in levels])
     shares = np.array([count / slots for count in levels.values()])
     edges = np.linspace(-2.0, float(shifts.max()) + 9.5, _CELLS)
-    absent = -np.expm1(slots * log_ndtr(edges))  # P(m > edge), with relative accuracy in the tail
-    survived = -np.expm1(log_ndtr(edges[:, None] - shifts) + (slots - 1) * log_ndtr(edges)[:, None])
-    present = (1 - present_chance) * absent + present_chance * (survived @ shares)
-    cells = np.stack([-np.diff(tail, prepend=1.0, append=0.0) for tail in (present, absent)])
-    kept = (cells > 1e-290).all(axis=0)
-    cells[:, ~kept] = 0.0  # cells that underflow are merged into the first one, which is post-processing too
-    cells[:, 0] += np.array([1.0, 1.0]) - cells.sum(axis=1)
-    return DiscreteCurve.of(*np.maximum(cells[:, cells[1] > 0], 1e-300))
+    log_absent = slots * log_ndtr(edges)
+    log_present = log_ndtr(edges[:, None] - shifts) + (slots - 1) * log_ndtr(edges)[:, None]
+    cells = np.stack(
+        [
+            present_chance * _between(log_present, shares)
+            + (1 - present_chance) * _between(log_absent[:, None], np.ones(1)),
+            _between(log_absent[:, None], np.ones(1)),
+        ]
+    )
+    lost: NDArray[np.bool_] = np.any(cells <= 1e-290, axis=0)
+    lost[0] = False  # cells that underflow are merged with the first, which is post-processing too
+    cells[:, 0] += cells[:, lost].sum(axis=1)
+    kept = np.maximum(cells[:, ~lost], 1e-300)
+    return DiscreteCurve.of(kept[0], kept[1])
+
+
+def _between(log_below: Floats, shares: Floats) -> Floats:
+    """Mass of every cell from log P(m <= edge) [edges, k], mixed by ``shares``: differences of the smaller tail of the two."""
+    below = np.exp(log_below) @ shares
+    beyond = -np.expm1(log_below) @ shares
+    by_left = np.diff(below, prepend=0.0, append=1.0)
+    by_right = -np.diff(beyond, prepend=1.0, append=0.0)
+    left_half = np.append(below, 1.0) < 0.5
+    return np.asarray(np.where(left_half, by_left, by_right))

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .interpolation import Piece
-from .privacy_curves import PrivacyCurve, RemoveCurve, ReplaceCurve, SwapCurve, Truncation
+from .privacy_curves import PrivacyCurve, RemoveCurve, ReplaceCurve, SwapCurve
+from .truncation import Truncation
 
 Floats = NDArray[np.float64]
 

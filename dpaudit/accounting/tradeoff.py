@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 from dpaudit.contract import EventTrace, Sampler, UnsupportedCellError, UsageError
 
 from .cells import lower_family, require_answered, upper_family
-from .composition import Composed
+from .composed import Composed
 from .gaussian_curve import hockey_stick
 from .sampled_gaussian import compositions, schedule_of
 from .step_family import PairKind, StepFamily
@@ -39,9 +39,8 @@ def delta_at(trace: EventTrace, epsilons: Floats, *, pessimistic: bool) -> Float
         raise UsageError("delta_at: every epsilon must be a number >= 0")
     directions = _directions(trace, pessimistic=pessimistic)
     flat = values.ravel()
-    return np.max([_delta(direction, flat, pessimistic=pessimistic) for direction in directions], axis=0).reshape(
-        values.shape
-    )
+    found = [_delta(direction, flat, pessimistic=pessimistic) for direction in directions]
+    return np.asarray(np.max(found, axis=0).reshape(values.shape))
 
 
 def tradeoff_curve(trace: EventTrace, alphas: Floats, *, pessimistic: bool) -> Floats:
@@ -69,7 +68,7 @@ def tradeoff_curve(trace: EventTrace, alphas: Floats, *, pessimistic: bool) -> F
     else:
         forward, backward = np.append(forward[1:], 0.0), np.append(backward[1:], 0.0)  # beyond the last: delta >= 0
         beta = np.minimum(_supremum(epsilons, forward, backward, flat), _supremum(epsilons, backward, forward, flat))
-    return np.clip(beta, 0.0, 1.0 - flat).reshape(values.shape)
+    return np.asarray(np.clip(beta, 0.0, 1.0 - flat).reshape(values.shape))
 
 
 def _supremum(epsilons: Floats, right: Floats, left: Floats, alphas: Floats) -> Floats:
@@ -105,10 +104,10 @@ def _delta(direction: _Direction, epsilons: Floats, *, pessimistic: bool) -> Flo
         widen = 1e-12 if pessimistic else -1e-12
         return np.clip(hockey_stick(epsilons, direction) + widen, 0.0, 1.0)
     found = [curve.deltas(epsilons, pessimistic=pessimistic) for curve in direction]
-    return np.min(found, axis=0) if pessimistic else np.max(found, axis=0)
+    return np.asarray(np.min(found, axis=0) if pessimistic else np.max(found, axis=0))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _directions(trace: EventTrace, *, pessimistic: bool) -> list[_Direction]:
     """The composed pair in either direction; one entry where both are the same."""
     require_answered(trace.cell)

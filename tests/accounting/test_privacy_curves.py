@@ -1,0 +1,163 @@
+"""Every closed-form curve against an independent computation: quadrature, extended precision, random vectors, simulation."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from scipy.special import ndtr
+from scipy.stats import norm
+
+from dpaudit.accounting.gaussian_curve import gaussian_epsilon, hockey_stick
+from dpaudit.accounting.privacy_curves import DiscreteCurve, RemoveCurve, ReplaceCurve, SwapCurve
+from dpaudit.accounting.truncation import MixtureCurve, Truncation
+
+EPSILONS = np.array([-3.0, -0.7, -0.05, -0.004, -0.0003, 0.0, 0.0003, 0.004, 0.05, 0.7, 3.0, 6.0])
+
+
+def by_quadrature(p, q, epsilon):
+    """int max(0, p - e^eps q) over [-16, 20], minus the trivial curve; trapezoids of 5e-5, error about 1e-9 at the kinks."""
+    x = np.linspace(-16, 20, 720_001)
+    return float(np.maximum(p(x) - math.exp(epsilon) * q(x), 0).sum() * 5e-5) - max(0.0, -math.expm1(epsilon))
+
+
+def densities(kind, q, mu):
+    def mixture(shift):
+        return lambda x: (1 - q) * norm.pdf(x) + q * norm.pdf(x, loc=shift)
+
+    return mixture(mu), (norm.pdf if kind == "remove" else mixture(-mu))
+
+
+@pytest.mark.parametrize("kind", ["remove", "replace"])
+@pytest.mark.parametrize(("q", "mu"), [(0.004, 1.5), (0.3, 0.7), (0.9, 2.0), (0.99, 3.0), (1.0, 1.0), (0.02, 4.0)])
+def test_curve_is_the_hockey_stick_of_its_pair(kind, q, mu):
+    curve = (RemoveCurve if kind == "remove" else ReplaceCurve)(q=q, mu=mu)
+    slow = [by_quadrature(*densities(kind, q, mu), epsilon) for epsilon in EPSILONS]
+    np.testing.assert_allclose(curve.excess(EPSILONS), slow, atol=2e-8)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        RemoveCurve(q=0.004, mu=1.5),
+        RemoveCurve(q=0.5, mu=0.2),
+        ReplaceCurve(q=0.1, mu=1.0),
+        SwapCurve(q=0.2, mu=2.0),
+        MixtureCurve(first=RemoveCurve(q=0.1, mu=1.0), second=SwapCurve(q=0.3, mu=2.0), weight=0.2),
+    ],
+    ids=lambda curve: type(curve).__name__,
+)
+def test_derivative_is_the_slope(curve):
+    points = EPSILONS[np.abs(EPSILONS) > 1e-3]
+    if isinstance(curve, RemoveCurve):  # the slope is not smooth at the least loss
+        points = points[np.abs(points - math.log1p(-curve.q)) > 1e-3]
+    width = 1e-6
+    slope = (curve.excess(points + width) - curve.excess(points - width)) / (2 * width)
+    np.testing.assert_allclose(curve.derivative(points), slope, atol=1e-7)
+
+
+def test_far_tails_keep_relative_accuracy():
+    """Against 60-digit arithmetic, where both terms of the textbook formula cancel to 1e-30."""
+    mpmath.mp.dps = 60
+    q, mu, epsilon = mpmath.mpf("0.004"), mpmath.mpf("1.5"), mpmath.mpf(12)
+    gamma = (mpmath.e**epsilon - 1 + q) / q
+    inner = mpmath.log(gamma)
+    exact = q * (mpmath.ncdf(mu / 2 - inner / mu) - gamma * mpmath.ncdf(-mu / 2 - inner / mu))
+    found = float(RemoveCurve(q=0.004, mu=1.5).excess(np.array([12.0]))[0])
+    assert found == pytest.approx(float(exact), rel=1e-11)
+    assert exact < 1e-28
+
+
+def test_rounding_stays_below_what_the_error_budget_assumes():
+    """PrivacyCurve promises 1e-14 of scale; compared with 50 digits at random points."""
+    mpmath.mp.dps = 50
+    rng = np.random.default_rng(7)
+    for _ in range(60):
+        mu, epsilon, q = float(rng.uniform(0.05, 6)), float(rng.uniform(0, 20)), float(10 ** rng.uniform(-6, 0))
+        gamma = (mpmath.e ** mpmath.mpf(epsilon) - 1 + mpmath.mpf(q)) / mpmath.mpf(q)
+        inner, m = mpmath.log(gamma), mpmath.mpf(mu)
+        remove = mpmath.mpf(q) * (mpmath.ncdf(m / 2 - inner / m) - gamma * mpmath.ncdf(-m / 2 - inner / m))
+        assert abs(RemoveCurve(q=q, mu=mu).excess(np.array([epsilon]))[0] - float(remove)) <= 1e-14 * q
+
+
+def test_replace_curve_dominates_vectors_in_the_plane():
+    """The proof at ReplaceCurve, tried: random u, v of norm at most mu in the plane never exceed the one-dimensional pair."""
+    rng = np.random.default_rng(11)
+    axis = np.linspace(-9, 9, 361)
+    x, y = np.meshgrid(axis, axis)
+    cell = (axis[1] - axis[0]) ** 2
+
+    def density(shift):
+        return np.exp(-((x - shift[0]) ** 2 + (y - shift[1]) ** 2) / 2) / (2 * math.pi)
+
+    for _ in range(12):
+        q, mu = float(rng.uniform(0.05, 1)), float(rng.uniform(0.3, 2.5))
+        shifts = [mu * rng.uniform(0, 1) ** 0.3 * np.array([math.cos(a), math.sin(a)]) for a in rng.uniform(0, 7, 2)]
+        p, r = [(1 - q) * density((0, 0)) + q * density(shift) for shift in shifts]
+        for epsilon in (-1.0, 0.0, 0.4, 2.0):
+            found = np.maximum(p - math.exp(epsilon) * r, 0).sum() * cell - max(0.0, -math.expm1(epsilon))
+            assert found <= ReplaceCurve(q=q, mu=mu).excess(np.array([epsilon]))[0] + 1e-6
+
+
+def test_swap_curve_dominates_swaps_and_is_attained():
+    """The proof at SwapCurve, tried in one dimension: shifts w, w' with |w|, |w'|, |w - w'| <= mu, both orders."""
+    rng = np.random.default_rng(13)
+    q, mu, axis = 0.2, 1.6, np.arange(-12, 12, 1e-3)
+    curve = SwapCurve(q=q, mu=mu)
+    for _ in range(40):
+        w, other = rng.uniform(-mu, mu, 2)
+        if abs(w - other) > mu:
+            continue
+        for epsilon in (-0.8, 0.0, 0.3, 1.5):
+            p, r = [(1 - q) * norm.pdf(axis) + q * norm.pdf(axis, loc=shift) for shift in (w, other)]
+            found = np.maximum(p - math.exp(epsilon) * r, 0).sum() * 1e-3 - max(0.0, -math.expm1(epsilon))
+            assert found <= curve.excess(np.array([epsilon]))[0] + 1e-7
+    attained = RemoveCurve(q=q, mu=mu).excess(np.array([0.3, 1.5]))
+    np.testing.assert_allclose(curve.excess(np.array([0.3, 1.5])), attained, rtol=1e-12)
+
+
+def test_truncation_probabilities_match_a_simulation():
+    rng = np.random.default_rng(17)
+    size, cap, q, trials = 20, 4, 0.2, 200_000
+    truncation = Truncation.of(q=q, batch_size=cap, dataset_size=size)
+    drawn = rng.random((trials, size)) < q
+    others = drawn[:, 1:].sum(axis=1)
+    kept = drawn[:, 0] & (rng.random(trials) < np.minimum(1, cap / np.maximum(drawn.sum(axis=1), 1)))
+    cut = others >= cap
+    assert truncation.probability == pytest.approx(cut.mean(), abs=0.005)
+    assert truncation.conditional == pytest.approx(kept[cut].mean(), abs=0.005)
+    assert truncation.inclusion == pytest.approx(kept.mean(), abs=0.004)
+    assert truncation.inclusion < q
+
+
+def test_discrete_curve_is_the_sum_over_outcomes():
+    rng = np.random.default_rng(19)
+    p, q = rng.dirichlet(np.ones(9)), rng.dirichlet(np.ones(9))
+    curve = DiscreteCurve.of(p, q)
+    slow = [np.maximum(p - math.exp(e) * q, 0).sum() - max(0.0, -math.expm1(e)) for e in EPSILONS]
+    np.testing.assert_allclose(curve.excess(EPSILONS), slow, atol=1e-14)
+
+
+@pytest.mark.parametrize("mu", [1e-4, 0.1, 1.0, 5.0, 60.0])
+@pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-12])
+def test_gaussian_epsilon_brackets_the_root(mu, delta):
+    mpmath.mp.dps = 40
+    low, high = gaussian_epsilon(mu, delta)
+
+    def exact(epsilon):
+        e, m = mpmath.mpf(epsilon), mpmath.mpf(mu)
+        return mpmath.ncdf(m / 2 - e / m) - mpmath.e**e * mpmath.ncdf(-m / 2 - e / m)
+
+    if high == 0:
+        assert exact(0) <= delta
+    else:
+        assert exact(high) <= delta <= exact(low)
+        assert high / low - 1 < 1e-8
+
+
+def test_gaussian_edges():
+    assert gaussian_epsilon(0.0, 1e-5) == (0.0, 0.0)
+    assert gaussian_epsilon(1.0, 0.0) == (math.inf, math.inf)
+    assert gaussian_epsilon(math.inf, 1e-5) == (math.inf, math.inf)
+    assert gaussian_epsilon(1.0, 1.0) == (0.0, 0.0)
+    assert hockey_stick(np.zeros(1), 1.0)[0] == pytest.approx(float(ndtr(0.5) - ndtr(-0.5)), rel=1e-14)

@@ -1,0 +1,95 @@
+"""Trade-off and delta curves: both sides, against the exact Gaussian and against the bracket."""
+
+import time
+
+import numpy as np
+import pytest
+
+from dpaudit.accounting import epsilon_bracket
+from dpaudit.accounting.tradeoff import delta_at, gaussian_tradeoff, tradeoff_curve
+from dpaudit.contract import Cell, EventTrace, Relation, Rows, Sampler, UnsupportedCellError, UsageError
+
+ALPHAS = np.linspace(0, 1, 400)
+MNIST = EventTrace(cell=Cell(), sampling_probability=256 / 60000, sigmas=(0.6508,) * 1170)
+
+
+@pytest.mark.parametrize(("relation", "mu"), [(Relation.ADD_REMOVE, 1.0), (Relation.REPLACE_ONE, 2.0)])
+def test_exact_gaussian_lies_between(relation, mu):
+    trace = EventTrace(cell=Cell(relation=relation), sampling_probability=1.0, sigmas=(10.0,) * 100)
+    exact = gaussian_tradeoff(ALPHAS, mu)
+    low, high = (tradeoff_curve(trace, ALPHAS, pessimistic=side) for side in (True, False))
+    assert (low <= exact + 1e-12).all()
+    assert (high >= exact - 1e-12).all()
+    np.testing.assert_allclose(low, high, atol=2e-3)
+
+
+@pytest.mark.parametrize("relation", [Relation.ADD_REMOVE, Relation.REPLACE_ONE])
+def test_sides_are_ordered_close_and_fast(relation):
+    trace = EventTrace(cell=Cell(relation=relation), sampling_probability=0.01, sigmas=(1.0,) * 300)
+    for side in (True, False):
+        tradeoff_curve(trace, ALPHAS, pessimistic=side)
+    start = time.process_time()
+    low, high = (tradeoff_curve(trace, ALPHAS, pessimistic=side) for side in (True, False))
+    assert time.process_time() - start < 0.5  # two curves of 400 points; measured 0.04
+    assert (low <= high).all()
+    np.testing.assert_allclose(low, high, atol=4e-3)
+    assert (np.diff(low) <= 1e-15).all()
+
+
+def test_simulated_attack_stays_above_the_lower_curve():
+    """The likelihood ratio test of 100 Poisson steps, simulated: its error rates must lie on or above the lower curve."""
+    rng = np.random.default_rng(29)
+    q, sigma, steps, trials = 0.05, 0.8, 100, 20_000
+    trace = EventTrace(cell=Cell(), sampling_probability=q, sigmas=(sigma,) * steps)
+
+    def scores(present):
+        total = np.zeros(trials)
+        for _ in range(steps):
+            x = rng.standard_normal(trials) * sigma + present * (rng.random(trials) < q)
+            total += np.log1p(q * np.expm1((x - 0.5) / sigma**2))
+        return total
+
+    with_row, without = scores(1), scores(0)
+    thresholds = np.quantile(without, np.linspace(0.02, 0.98, 40))
+    alpha = np.array([(without > t).mean() for t in thresholds])
+    beta = np.array([(with_row <= t).mean() for t in thresholds])
+    floor = tradeoff_curve(trace, alpha, pessimistic=True)
+    assert (beta >= floor - 0.01).all()
+    # the same thresholds as a test of the other order: one of the two orders attains the upper curve
+    reached = np.minimum(beta, np.interp(alpha, beta[::1], alpha))
+    np.testing.assert_allclose(reached, tradeoff_curve(trace, alpha, pessimistic=False), atol=0.012)
+
+
+def test_delta_curve_inverts_the_bracket():
+    bracket = epsilon_bracket(MNIST, 1e-5)
+    assert delta_at(MNIST, np.array([bracket.upper * 1.002]), pessimistic=True)[0] <= 1e-5
+    assert delta_at(MNIST, np.array([bracket.lower * 0.998]), pessimistic=False)[0] >= 1e-5
+    epsilons = np.linspace(0, 6, 50)
+    high, low = (delta_at(MNIST, epsilons, pessimistic=side) for side in (True, False))
+    assert (low <= high).all()
+    assert (np.diff(high) <= 1e-15).all()
+    np.testing.assert_allclose(low[:30], high[:30], rtol=0.02)
+
+
+def test_shapes_are_kept():
+    assert delta_at(MNIST, np.ones((2, 3)), pessimistic=True).shape == (2, 3)
+    assert tradeoff_curve(MNIST, np.full((3, 1), 0.1), pessimistic=True).shape == (3, 1)
+
+
+def test_edges_of_the_curve():
+    silent = EventTrace(cell=Cell(), sampling_probability=0.1, sigmas=(float("inf"),))
+    np.testing.assert_allclose(tradeoff_curve(silent, ALPHAS, pessimistic=True), 1 - ALPHAS, atol=1e-12)
+    naked = EventTrace(cell=Cell(), sampling_probability=0.1, sigmas=(0.0,))
+    assert tradeoff_curve(naked, ALPHAS, pessimistic=True).max() == 0.0
+    assert (tradeoff_curve(naked, ALPHAS, pessimistic=False) <= 1 - ALPHAS).all()
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(UsageError, match="every alpha"):
+        tradeoff_curve(MNIST, np.array([0.5, np.nan]), pessimistic=True)
+    with pytest.raises(UsageError, match="every epsilon"):
+        delta_at(MNIST, np.array([-0.1]), pessimistic=True)
+    cell = Cell(sampler=Sampler.SHUFFLE, relation=Relation.ZERO_OUT, rows=Rows.CONSTANT)
+    shuffled = EventTrace(cell=cell, sampling_probability=0.1, sigmas=(1.0,), steps_per_epoch=1)
+    with pytest.raises(UnsupportedCellError, match="two different pairs"):
+        tradeoff_curve(shuffled, ALPHAS, pessimistic=True)
