@@ -1,4 +1,4 @@
-"""The command line: ``dpaudit gate | train | replay | calibrate | report | verify | explain``."""
+"""The command line: ``dpaudit gate | train | replay | calibrate | report | verify | explain | bound``."""
 
 import argparse
 import math
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_verify(commands)
     _add_explain(commands)
+    _add_bound(commands)
     return parser
 
 
@@ -199,6 +200,30 @@ def _add_explain(commands: "Commands[argparse.ArgumentParser]") -> None:
     explain.add_argument("--rows", choices=list(Rows), help="rows that the mechanism sees")
     explain.add_argument("--sampler", choices=list(Sampler), help="how batches are drawn")
     explain.set_defaults(run=_run("explain", "run"))
+
+
+def _add_bound(commands: "Commands[argparse.ArgumentParser]") -> None:
+    bound = _command(
+        commands,
+        "bound",
+        "lower bounds on epsilon from the scores of an attack",
+        "dpaudit bound --in with.csv --out without.csv --delta 1e-5",
+    )
+    bound.add_argument("--scores", metavar="FILE", help="npz or csv with score, included and id of every canary")
+    bound.add_argument("--in", dest="inside", metavar="FILE", help="csv of scores with the canary in")
+    bound.add_argument("--out", dest="outside", metavar="FILE", help="csv of scores with the canary out")
+    bound.add_argument("--delta", type=_delta, required=True)
+    bound.add_argument(
+        "--design", choices=["independent", "one_run"], help="how the scores arose (default: independent)"
+    )
+    bound.add_argument("--confidence", type=_probability, help="of every printed bound (default: 0.95)")
+    bound.add_argument("--method", default="all", metavar="A,B", help="names of methods (default: all)")
+    bound.add_argument("--threshold", metavar="T", help="a number fixed in advance, split, multi-split or bonferroni")
+    bound.add_argument("--q", type=_probability, help="sampling probability of the claimed run")
+    bound.add_argument("--sigma", type=_positive_number, help="noise multiplier of the claimed run")
+    bound.add_argument("--steps", type=_positive, help="steps of the claimed run")
+    bound.add_argument("--format", choices=["text", "json"], default="text")
+    bound.set_defaults(run=_run("bound", "run"))
 
 
 def _command(

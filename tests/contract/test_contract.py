@@ -155,9 +155,9 @@ def test_a_heuristic_alone_never_rejects(severity: Severity, strength: Strength,
 
 
 def test_a_static_result_is_a_bound_or_a_refusal() -> None:
-    with pytest.raises(ValueError, match="exactly one"):
+    with pytest.raises(ValueError, match="both or neither"):
         StaticResult(sigma_effective=None, refusal=None)
-    with pytest.raises(ValueError, match="exactly one"):
+    with pytest.raises(ValueError, match="both or neither"):
         StaticResult(sigma_effective=(1.0,), refusal=finding())
 
 

@@ -15,7 +15,7 @@ from dpaudit.gate import AVAILABLE_LAYERS, TrainingResult, audit
 from dpaudit.gate.auditing import training_failure
 from dpaudit.report import from_json, to_json
 
-STEPS = 40
+STEPS = 120
 CONFIG = RunConfig(
     dataset_size=5000,
     batch_size=40,
