@@ -3,10 +3,10 @@
 from .auditing import TrainingResult, audit
 from .decision import REQUIRED_LAYERS, Decision, decide
 from .expectations import Expectation, read_expectations
-from .plan import AVAILABLE_LAYERS, plan_layers
+from .plan import DEFAULT_LAYERS, plan_layers
 
 __all__ = [
-    "AVAILABLE_LAYERS",
+    "DEFAULT_LAYERS",
     "REQUIRED_LAYERS",
     "Decision",
     "Expectation",

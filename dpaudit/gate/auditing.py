@@ -29,7 +29,7 @@ from dpaudit.probe import MechanismSource, SourceError, benchmark_imports, load_
 from .decision import decide
 from .layers import LayerRuns, broken_measurement, run_layers
 from .limits import assumptions, blind_spots
-from .plan import AVAILABLE_LAYERS
+from .plan import DEFAULT_LAYERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def audit(
     spec: str,
     config: RunConfig,
     *,
-    layers: Sequence[Layer] = AVAILABLE_LAYERS,
+    layers: Sequence[Layer] = DEFAULT_LAYERS,
     train: Train | None = None,
     command: str = "",
     time_limit: float | None = None,
@@ -122,7 +122,7 @@ def _report(
             reported=runs.claimed,
             reported_bracket=runs.reported,
             replayed=runs.replayed,
-            empirical_lower=None,
+            empirical_lower=runs.empirical_lower,
         ),
         sigma=SigmaRecord(
             reported=measurement.reported,

@@ -19,6 +19,7 @@ from dpaudit.contract import (
     Strength,
     UsageError,
 )
+from dpaudit.empirical import attack
 from dpaudit.probe import MechanismSource
 from dpaudit.properties import search
 from dpaudit.replay import compare_ledger, replay
@@ -37,6 +38,7 @@ class LayerRuns:
     findings: tuple[Finding, ...] = ()
     static: StaticResult | None = None
     worst_found: float | None = None
+    empirical_lower: float | None = None
     claimed: float | None = None
     reported: Bracket | None = None
     replayed: Bracket = field(default=_NOTHING)
@@ -58,6 +60,7 @@ def run_layers(
     steps: dict[Layer, Callable[[], LayerRecord]] = {
         Layer.STATIC: lambda: _static(runs, source, config),
         Layer.PROPERTIES: lambda: _properties(runs, source, config, measurement),
+        Layer.EMPIRICAL: lambda: _empirical(runs, source, config, measurement),
         Layer.REPLAY: lambda: _replay(runs, source, config, measurement, records, command),
     }
     # Replay goes last, for it needs the static bound; its findings lead, for they say what the mechanism costs.
@@ -130,6 +133,15 @@ def _properties(runs: LayerRuns, source: MechanismSource, config: RunConfig, mea
         ran=True,
         summary=result.summary,
         seconds=result.seconds,
+    )
+
+
+def _empirical(runs: LayerRuns, source: MechanismSource, config: RunConfig, measurement: Measurement) -> LayerRecord:
+    result = attack(source, config, measurement)
+    runs.findings += result.findings
+    runs.empirical_lower = result.epsilon_lower
+    return LayerRecord(
+        layer=Layer.EMPIRICAL, outcome=result.outcome, ran=True, summary=result.summary, seconds=result.seconds
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from dpaudit.accounting import calibrate_noise_multiplier
 from dpaudit.commands.verify import faults_of
 from dpaudit.contract import AuditReport, Bracket, Cell, ExitCode, Layer, RunConfig, UsageError, Verdict, fold_exit_code
-from dpaudit.gate import AVAILABLE_LAYERS, TrainingResult, audit
+from dpaudit.gate import DEFAULT_LAYERS, TrainingResult, audit
 from dpaudit.gate.auditing import training_failure
 from dpaudit.report import from_json, to_json
 
@@ -154,7 +154,7 @@ def test_an_absent_file_is_a_usage_error() -> None:
 
 
 def test_an_honest_mechanism_is_accepted_and_its_report_verifies(audited: Callable[..., AuditReport]) -> None:
-    report = audited(HONEST, layers=AVAILABLE_LAYERS)
+    report = audited(HONEST, layers=DEFAULT_LAYERS)
     assert report.verdict is Verdict.ACCEPTED, report.reasons
     assert report.epsilon.replayed.upper is not None
     assert report.epsilon.replayed.upper <= CONFIG.target_epsilon

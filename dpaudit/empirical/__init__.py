@@ -1,0 +1,32 @@
+"""Attacks: lower bounds on epsilon, each with its ceiling, level, counts, method, design and family."""
+
+from .all_bounds import METHODS, NEEDS_TRACE, bounds_on
+from .attack import attack
+from .bound import Design, Family, LowerBound
+from .planning import AttackPlan, ModePlan, make_plan
+from .result import EmpiricalResult
+from .scores import Scores, checked, read_csv, read_csv_pair, read_npz
+from .thresholds import Bonferroni, Fixed, MultiSplit, Split
+
+__all__ = [
+    "METHODS",
+    "NEEDS_TRACE",
+    "AttackPlan",
+    "Bonferroni",
+    "Design",
+    "EmpiricalResult",
+    "Family",
+    "Fixed",
+    "LowerBound",
+    "ModePlan",
+    "MultiSplit",
+    "Scores",
+    "Split",
+    "attack",
+    "bounds_on",
+    "checked",
+    "make_plan",
+    "read_csv",
+    "read_csv_pair",
+    "read_npz",
+]
