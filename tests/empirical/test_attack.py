@@ -142,7 +142,7 @@ def test_a_false_report_that_the_probe_corrected_is_not_refuted(tmp_path: Path) 
 
 
 def test_an_underpowered_attack_is_inconclusive_and_says_what_it_needs(tmp_path: Path) -> None:
-    result = attacked(tmp_path, HONEST, config(target_epsilon=400.0), budget=2.0, modes=("run",))
+    result = attacked(tmp_path, HONEST, config(target_epsilon=1e6), budget=2.0, modes=("run",))
     assert result.outcome is Outcome.INCONCLUSIVE
     assert "Needed: run" in result.summary
 
