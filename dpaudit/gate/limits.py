@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from dpaudit.contract import Layer, LayerRecord, NonFinite, RunConfig, Sampler
+from dpaudit.contract import Layer, LayerRecord, NonFinite, Outcome, RunConfig, Sampler
 
 
 def assumptions(config: RunConfig, *, ledgers: int) -> Iterator[str]:
@@ -28,15 +28,15 @@ def assumptions(config: RunConfig, *, ledgers: int) -> Iterator[str]:
 def blind_spots(layers: Sequence[LayerRecord], *, ledgers: int) -> Iterator[str]:
     """Sentences on what this audit could not have seen."""
     ran = {record.layer for record in layers if record.ran}
-    if Layer.STATIC not in ran:
+    if not any(record.layer is Layer.STATIC and record.outcome is Outcome.PASSED for record in layers):
         yield (
             "No static bound: the worst neighbour was searched for, not proved. A rare input that escapes the clip, or a "
             "branch that no probed batch takes, would not be seen."
         )
+        yield "A trigger hidden behind one secret input value can be found only by the static layer or by reading the code."
     if Layer.PROPERTIES not in ran:
         yield "No property search: hostile gradients beyond the probe's candidates were not tried."
     if Layer.EMPIRICAL not in ran:
         yield "No attack was run: there is no empirical lower bound."
     if not ledgers:
         yield "Behaviour that differs in a real training run under this configuration was not recorded."
-    yield "A trigger hidden behind one secret input value can be found only by the static layer or by reading the code."
