@@ -31,15 +31,16 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     out = Path(arguments.out or "runs")
     records: list[RunRecord] = []
     for seed in _seeds(arguments.seeds):
+        place = out / f"{Path(arguments.path.partition('::')[0]).stem}-{arguments.preset}-{seed}"
         record = harness.train(
             arguments.path,
             arguments.preset,
             seed=seed,
-            out=out / f"{Path(arguments.path.partition('::')[0]).stem}-{arguments.preset}-{seed}",
+            out=place,
             config=config,
             device=arguments.device,
             data_root=arguments.data_root,
-            resume=arguments.resume,
+            resume=arguments.resume and _has_checkpoint(place),
             progress=not arguments.quiet,
         )
         records.append(record)
@@ -78,7 +79,7 @@ def trainer(spec: str, config: RunConfig, arguments: argparse.Namespace, folder:
                 config=own,
                 data_root=arguments.data_root,
                 time_limit=TRAINING_LIMIT_SECONDS,
-                resume=place.exists(),
+                resume=_has_checkpoint(place),
             )
             if isinstance(result, RunRecord):
                 records.append(result)
@@ -88,6 +89,11 @@ def trainer(spec: str, config: RunConfig, arguments: argparse.Namespace, folder:
         return TrainingResult(records=tuple(records), findings=tuple(findings))
 
     return train
+
+
+def _has_checkpoint(place: Path) -> bool:
+    """Whether there is something to go on from; an interruption leaves later seeds, and early steps, without it."""
+    return (place / "checkpoint.pt").exists()
 
 
 def _unique(spec: str, config: RunConfig) -> str:

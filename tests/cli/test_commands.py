@@ -128,3 +128,15 @@ def test_delta_zero_has_no_finite_epsilon(capsys: pytest.CaptureFixture[str]) ->
     record = replayed(capsys, "--q", "0.5", "--delta", "0", "--sigma", "1", "--steps", "2")
     assert isinstance(record["epsilon"], list)
     assert record["epsilon"][1] == "inf"
+
+
+def test_resuming_starts_the_seeds_that_an_interruption_left_out(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    mechanism = str(Path(__file__).resolve().parents[2] / "mechanisms" / "accepted" / "standard_dpsgd.py")
+    words = ("train", mechanism, "--preset", "digits", "--epochs", "1", "--quiet", "--out", str(tmp_path))
+    first, _, _ = run(capsys, *words, "--seeds", "1")
+    both, out, err = run(capsys, *words, "--seeds", "1,2", "--resume")
+    assert (first, both, err) == (ExitCode.ALL_ACCEPTED, ExitCode.ALL_ACCEPTED, "")
+    assert "seed 1" in out
+    assert "seed 2" in out
