@@ -68,7 +68,10 @@ def run_layers(
         before, runs.findings = runs.findings, ()
         runs.records += (_guarded(runs, layer, source, steps.get(layer) if layer in layers else None),)
         runs.findings = (*runs.findings, *before) if layer is Layer.REPLAY else (*before, *runs.findings)
-    runs.findings += tuple(contradictions(measurement, runs.static, runs.worst_found, file=source.display))
+    try:
+        runs.findings += tuple(contradictions(measurement, runs.static, runs.worst_found, file=source.display))
+    except Exception as error:
+        runs.findings += (_crash(source, "the comparison of layers", error),)
     return runs
 
 

@@ -135,13 +135,14 @@ def test_a_crash_of_the_probe_is_the_audits_own_fault(
     assert fold_exit_code([report]) is ExitCode.BROKEN
 
 
+@pytest.mark.parametrize("part", ["replay", "contradictions"])
 def test_a_crash_of_a_layer_is_the_audits_own_fault(
-    audited: Callable[..., AuditReport], monkeypatch: pytest.MonkeyPatch
+    audited: Callable[..., AuditReport], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def crash(*_: object, **__: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("dpaudit.gate.layers.replay", crash)
+    monkeypatch.setattr(f"dpaudit.gate.layers.{part}", crash)
     report = audited(HONEST)
     assert report.verdict is Verdict.INCONCLUSIVE
     assert "DPA001" in found(report)
