@@ -1,0 +1,26 @@
+"""The command line's options: one module a command, none of which imports what the command needs to run."""
+
+import argparse
+from collections.abc import Callable
+
+from .accounts import add_calibrate, add_replay
+from .bound import add_bound
+from .common import EXIT_CODES, Commands
+from .explain import add_explain
+from .gate import add_gate
+from .reports import add_report, add_verify
+from .training import add_train
+
+COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
+    add_gate,
+    add_train,
+    add_replay,
+    add_calibrate,
+    add_report,
+    add_verify,
+    add_explain,
+    add_bound,
+)
+"""In the order in which ``dpaudit --help`` lists them."""
+
+__all__ = ["COMMANDS", "EXIT_CODES"]

@@ -1,0 +1,36 @@
+"""Options of ``dpaudit replay`` and ``dpaudit calibrate``."""
+
+import argparse
+
+from .common import Commands, add_event, command, runs
+from .numbers import not_negative, positive, positive_number
+
+
+def add_replay(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Declare ``dpaudit replay``."""
+    replay = command(
+        commands,
+        "replay",
+        "epsilon bracket of a noise schedule",
+        "dpaudit replay --q 0.0042667 --delta 1e-5 --sigma 0.2385 --steps 1170",
+    )
+    add_event(replay)
+    replay.add_argument("--sigma", type=not_negative, help="constant noise multiplier")
+    replay.add_argument("--steps", type=positive, help="number of steps at --sigma")
+    replay.add_argument("--schedule", metavar="FILE", help="text file, one sigma a line")
+    replay.add_argument("--accountant", choices=["pld", "rdp", "benchmark"], default="pld")
+    replay.set_defaults(run=runs("accounts", "run_replay"))
+
+
+def add_calibrate(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Declare ``dpaudit calibrate``."""
+    calibrate = command(
+        commands,
+        "calibrate",
+        "noise multiplier that meets a target epsilon, rounded up",
+        "dpaudit calibrate --epsilon 3 --delta 1e-5 --q 0.0042667 --steps 1170",
+    )
+    calibrate.add_argument("--epsilon", type=positive_number, required=True)
+    calibrate.add_argument("--steps", type=positive, required=True)
+    add_event(calibrate)
+    calibrate.set_defaults(run=runs("accounts", "run_calibrate"))

@@ -1,0 +1,64 @@
+"""What commands share: how one is declared and loaded, and the options that several have."""
+
+import argparse
+from collections.abc import Callable
+
+from dpaudit.contract import ExitCode, Relation, Sampler
+
+from .numbers import delta, positive, probability
+
+EXIT_CODES = """\
+exit codes: 0 all accepted (or all as expected, with --expect), 1 a rejection (or a surprise), 2 usage or configuration,
+3 the audit itself broke, 4 inconclusive, 5 nothing audited"""
+
+Commands = argparse._SubParsersAction  # the type that argparse gives to no public name
+
+
+def command(
+    commands: "Commands[argparse.ArgumentParser]", name: str, summary: str, example: str
+) -> argparse.ArgumentParser:
+    """Declare one command: its line in the list, its description, an example and the exit codes."""
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example: {example}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def runs(module: str, function: str) -> Callable[[argparse.Namespace], ExitCode]:
+    """A command whose module, and all that it imports, is loaded only when the command runs."""
+
+    def run(arguments: argparse.Namespace) -> ExitCode:
+        from importlib import import_module
+
+        command: Callable[[argparse.Namespace], ExitCode] = getattr(
+            import_module(f"dpaudit.commands.{module}"), function
+        )
+        return command(arguments)
+
+    return run
+
+
+def add_event(parser: argparse.ArgumentParser) -> None:
+    """What is accounted: sampling probability, delta, relation, sampler and its row counts."""
+    parser.add_argument("--q", type=probability, required=True, help="sampling probability (expected batch over N)")
+    parser.add_argument("--delta", type=delta, required=True)
+    parser.add_argument("--relation", choices=list(Relation), help="default: the sampler's own")
+    parser.add_argument("--sampler", choices=list(Sampler), default=Sampler.POISSON)
+    parser.add_argument("--batch-rows", type=positive, metavar="B", help="cap on rows (truncated_poisson, fixed_size)")
+    parser.add_argument("--dataset-size", type=positive, metavar="N", help="examples (truncated_poisson, fixed_size)")
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Where data sets are and where results go."""
+    parser.add_argument("--data-root", metavar="DIR", help="where the data sets are (default: $DPAUDIT_DATA or ./data)")
+    parser.add_argument("--out", metavar="DIR", help="where to write reports and run directories")
+
+
+def add_manners(parser: argparse.ArgumentParser) -> None:
+    """How the command behaves on a terminal."""
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.add_argument("--no-colour", "--no-color", action="store_true", help="plain text on a terminal too")

@@ -1,0 +1,50 @@
+"""Options of ``dpaudit gate``."""
+
+import argparse
+
+from dpaudit.contract import Calibration, NonFinite, Relation, Rows, Sampler
+
+from .common import Commands, add_manners, add_places, command, runs
+from .numbers import not_negative, positive, positive_number
+
+
+def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Declare ``dpaudit gate``."""
+    gate = command(
+        commands,
+        "gate",
+        "audit mechanisms: ACCEPTED, REJECTED or INCONCLUSIVE, with evidence",
+        "dpaudit gate my_mechanism.py --preset mnist --out report",
+    )
+    gate.add_argument("paths", nargs="+", metavar="PATH", help="file.py, file.py::ClassName, or a folder of them")
+    gate.add_argument("--preset", default=None, help="settings and budget of the claim (default: digits)")
+    gate.add_argument(
+        "--noise-multiplier", type=not_negative, metavar="X", help="what the constructor gets (default: calibrated)"
+    )
+    gate.add_argument("--calibration", choices=list(Calibration), help="the accountant that the claim rests on")
+    gate.add_argument(
+        "--layers", metavar="A,B", help="layers to run (default: static,properties,replay; add empirical for an attack)"
+    )
+    gate.add_argument("--relation", choices=list(Relation), help="neighbouring relation")
+    gate.add_argument("--rows", choices=list(Rows), help="rows that the mechanism sees")
+    gate.add_argument("--sampler", choices=list(Sampler), help="how batches are drawn")
+    gate.add_argument("--nonfinite", choices=list(NonFinite), help="who handles rows with a NaN or an Inf")
+    gate.add_argument(
+        "--expect", metavar="FILE", help="TOML file of expected verdicts; exit 0 when all are as expected"
+    )
+    gate.add_argument("--accuracy", metavar="DATASET|none", help="data set to train on for accuracy (default: digits)")
+    gate.add_argument("--runs", type=positive, metavar="N", help="training runs (seeds) for the accuracy (default: 1)")
+    gate.add_argument("--jobs", type=positive, metavar="N", help="mechanisms audited at once (default: 2)")
+    gate.add_argument(
+        "--time-limit",
+        type=positive_number,
+        metavar="S",
+        help="seconds for the probe of one mechanism (default: 120, and 1 for every 20 steps)",
+    )
+    gate.add_argument("--admit-inconclusive", action="store_true", help="exit 0 although some audits are inconclusive")
+    gate.add_argument(
+        "--format", choices=["text", "json", "html"], default="text", help="what goes to stdout (html: pages in --out)"
+    )
+    add_places(gate)
+    add_manners(gate)
+    gate.set_defaults(run=runs("gate", "run"))
