@@ -10,7 +10,6 @@ import os
 import random
 import sys
 import time
-import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,15 @@ from numpy.typing import NDArray
 from dpaudit.probe.guard import Guard
 from dpaudit.probe.loading import CandidateError, load_candidate
 from dpaudit.probe.session import Constructor, Session
+from dpaudit.probe.worker import Answers, limit_resources
 from dpaudit.probe.world import Snapshot, UncopyableState
 
 from .batches import Batches
 from .game import Run, Setup, setup_from_plain, small_shapes
 
 Floats = NDArray[np.float64]
+
+_MEMORY_MIB = 4096
 
 
 class Player:
@@ -138,25 +140,22 @@ class Player:
 def main() -> None:
     """Serve orders until standard input ends."""
     orders = os.fdopen(os.dup(0), "r", encoding="utf-8")
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
+    answers = Answers()
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    _limit_memory()
+    limit_resources(_MEMORY_MIB, file_mib=1024)
     guard = Guard(request["path"], Path.cwd())
     guard.install()
-    _answer(answers, {"ready": True})
+    answers.send({"ready": True})
     players: dict[tuple[bool, bool], Player] = {}
     for number, line in enumerate(orders):
         try:
-            _answer(answers, _serve(json.loads(line), request, players, number))
+            answers.send(_serve(json.loads(line), request, players, number))
         except CandidateError as error:
-            _answer(answers, {"problem": [error.rule, str(error)[:500], error.line]})
+            answers.send({"problem": [error.rule, str(error)[:500], error.line]})
         except BaseException:
-            _answer(answers, {"fault": traceback.format_exc(limit=-8)[-2000:]})
+            answers.send_fault()
             return
 
 
@@ -172,20 +171,6 @@ def _serve(
     name = f"played-{number}.npy"
     np.save(name, played, allow_pickle=False)
     return {"played": len(played), "file": name, "seconds": time.monotonic() - started}
-
-
-def _answer(stream: Any, message: dict[str, Any]) -> None:
-    stream.write(json.dumps(message) + "\n")
-    stream.flush()
-
-
-def _limit_memory() -> None:
-    """Address space cannot be limited: torch reserves far more than it uses."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_DATA, (4 * 2**30, 4 * 2**30))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**30, 2**30))
 
 
 if __name__ == "__main__":

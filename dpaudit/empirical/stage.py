@@ -4,33 +4,22 @@ The candidate never runs here. Its process has a scrubbed environment, a tempora
 when an order takes too long and at the end.
 """
 
-import contextlib
 import json
-import os
-import select
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import dpaudit
 from dpaudit.contract import AuditBrokenError, RunConfig
 from dpaudit.probe import MechanismSource
+from dpaudit.probe.isolated_process import START_LIMIT, IsolatedProcess
 
 from .game import Setup, config_to_plain, setup_to_plain
 
 Floats = NDArray[np.float64]
-
-_START_LIMIT = 180.0
-_ANSWER_LIMIT = 2**20
-_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
 
 
 class CandidateFailed(Exception):
@@ -58,8 +47,7 @@ class Stage:
         self._config = config
         self._patience = patience
         self._folder = tempfile.TemporaryDirectory(prefix="dpaudit-")
-        self._process: subprocess.Popen[bytes] | None = None
-        self._buffer = b""
+        self._process: IsolatedProcess | None = None
 
     def __enter__(self) -> "Stage":
         home = Path(self._folder.name)
@@ -71,8 +59,9 @@ class Stage:
             "config": config_to_plain(self._config),
         }
         (home / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        self._process = _start(home)
-        answer = self._next(_START_LIMIT)
+        request_path = str(home / "request.json")
+        self._process = IsolatedProcess("dpaudit.empirical.player", [request_path], home / "work", orders=True)
+        answer = self._process.answer(START_LIMIT)
         if answer is None or "ready" not in answer:
             self._stop()
             raise AuditBrokenError(
@@ -88,7 +77,7 @@ class Stage:
     @property
     def alive(self) -> bool:
         """Whether the worker can take another order."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.alive
 
     def play(self, setup: Setup, *, world: int, trials: int, seed: int, until: float) -> tuple[Floats, float]:
         """(releases, seconds): see :meth:`player.Player.play`. At least one trial, at most ``trials``.
@@ -98,19 +87,16 @@ class Stage:
             AuditBrokenError: through ours.
         """
         process = self._process
-        if process is None or process.stdin is None:
+        if process is None:
             raise AuditBrokenError("attack: the player is not running")
         order = {
             "setup": setup_to_plain(setup), "world": world, "trials": trials, "seed": seed, "until": until,
         }  # fmt: skip
-        try:
-            process.stdin.write(json.dumps(order).encode() + b"\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            raise CandidateFailed("DPA013", "the mechanism ended its process") from None
-        answer = self._next(until + self._patience)
+        if not process.order(order):
+            raise CandidateFailed("DPA013", "the mechanism ended its process")
+        answer = process.answer(until + self._patience)
         if answer is None:
-            hung = process.poll() is None
+            hung = process.hung
             self._stop()
             what = f"did not return within {until + self._patience:g} s" if hung else "ended its process"
             raise CandidateFailed("DPA013", f"the mechanism {what}")
@@ -134,58 +120,8 @@ class Stage:
             raise CandidateFailed("DPA014", "the released update is not finite")
         return played.astype(np.float64)
 
-    def _next(self, limit: float) -> dict[str, Any] | None:
-        """The next answer, or ``None`` at the end of the time or of the process. What is no answer is passed over."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        deadline = time.monotonic() + limit
-        while True:
-            while b"\n" in self._buffer:
-                line, self._buffer = self._buffer.split(b"\n", 1)
-                with contextlib.suppress(ValueError):
-                    message = json.loads(line)
-                    if isinstance(message, dict):
-                        return message
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            chunk = os.read(self._process.stdout.fileno(), 65536) if ready else b""
-            if not chunk or len(self._buffer) > _ANSWER_LIMIT:
-                return None
-            self._buffer += chunk
-
     def _stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        stream.close()
+            process.stop()
         self._folder.cleanup()
-
-
-def _start(home: Path) -> "subprocess.Popen[bytes]":
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    root = str(Path(dpaudit.__file__).resolve().parent.parent)
-    work = str(home / "work")
-    environment |= {
-        "PYTHONPATH": os.pathsep.join([root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]),
-        "PATH": os.defpath,
-        "HOME": work,
-        "TMPDIR": work,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-P", "-s", "-m", "dpaudit.empirical.player", str(home / "request.json")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        cwd=work,
-        start_new_session=True,
-    )

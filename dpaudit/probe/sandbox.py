@@ -1,16 +1,11 @@
-"""The parent's side of the worker: start it, listen, stop it, and turn whatever happens into findings.
+"""One request to a worker: send it, listen, stop it, and turn whatever happens into a result or a finding.
 
-The candidate never runs here. Its process has a scrubbed environment, a temporary folder, a time limit and a memory
-limit, and its whole process group is killed at the end.
+The candidate never runs here. The worker's module differs by layer (the probe's, the property search's); its manners are
+those of :func:`dpaudit.probe.worker.serve`.
 """
 
-import contextlib
-import json
-import os
 import re
-import select
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,31 +14,54 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dpaudit
 from dpaudit.contract import AuditBrokenError, Severity, Strength
 
+from .isolated_process import START_LIMIT, IsolatedProcess
 from .messages import InvalidMessage, Request, Result, decode_result, encode_request
 from .problem import Problem
 
-_START_LIMIT = 180.0
 _GRACE = 5.0
-_ANSWER_LIMIT = 2**26
-_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
 class _Ending:
     """How the worker ended: its last answer, or its exit."""
 
-    answer: dict[str, Any] | None
-    done: int
-    timed_out: bool
-    ready: bool
-    exit_code: int | None
+    answer: dict[str, Any] | None = None
+    done: int = 0
+    timed_out: bool = False
+    ready: bool = False
+    exit_code: int | None = None
 
 
-def run_worker(request: Request, progress: Callable[[int, int], None] | None) -> Result | Problem:
+def run_worker(request: Request, progress: Progress | None) -> Result | Problem:
     """Examine a candidate in a process of its own. A :class:`Problem` if the candidate ended or hung the process.
+
+    Raises:
+        AuditBrokenError: the worker failed through no doing of the candidate.
+    """
+    answer = ask("dpaudit.probe.worker", request, progress)
+    if isinstance(answer, Problem):
+        return answer
+    try:
+        return decode_result(answer, request.config.total_steps)
+    except InvalidMessage as error:
+        raise AuditBrokenError(f"the worker for {request.path} sent an invalid result: {error}") from error
+
+
+def ask(
+    module: str, request: Request, progress: Progress | None = None, *, attachment: str | None = None
+) -> Any | Problem:
+    """What a worker module answers to a request, undecoded; a :class:`Problem` (DPA013) if the candidate ended or hung it.
+
+    Args:
+        module: whose ``__main__`` calls :func:`dpaudit.probe.worker.serve`.
+        attachment: a text for the worker beside the request; the path of its file is the worker's third argument.
+
+    Guarantee: returns within the request's time limit and a few seconds, counted from the worker's start; nothing that the
+    candidate does in its process raises here.
 
     Raises:
         AuditBrokenError: the worker failed through no doing of the candidate.
@@ -53,101 +71,47 @@ def run_worker(request: Request, progress: Callable[[int, int], None] | None) ->
         (home / "work").mkdir()
         (home / "request.json").write_text(encode_request(request), encoding="utf-8")
         traces = home / "traces.txt"
-        ending = _listen(_start(home, traces), request, progress)
+        arguments = [str(home / "request.json"), str(traces)]
+        if attachment is not None:
+            (home / "attachment").write_text(attachment, encoding="utf-8")
+            arguments.append(str(home / "attachment"))
+        with IsolatedProcess(module, arguments, home / "work") as process:
+            ending = _listen(process, request.time_limit, progress)
+            ending.exit_code = process.stop()
         text = traces.read_text(encoding="utf-8", errors="replace") if traces.exists() else ""
-    if ending.answer is not None and "result" in ending.answer:
-        try:
-            return decode_result(ending.answer["result"], request.config.total_steps)
-        except InvalidMessage as error:
-            raise AuditBrokenError(f"probe: the worker for {request.path} sent an invalid result: {error}") from error
-    if ending.answer is not None and "fault" in ending.answer:
-        raise AuditBrokenError(f"probe: the worker for {request.path} failed: {ending.answer['fault']}")
+    answer = ending.answer or {}
+    if "result" in answer:
+        return answer["result"]
+    if "fault" in answer:
+        raise AuditBrokenError(f"the worker {module} for {request.path} failed: {answer['fault']}")
     if not ending.ready:
         raise AuditBrokenError(
-            f"probe: the worker for {request.path} did not start (exit code {ending.exit_code}); "
-            "see that torch can be imported by " + sys.executable
+            f"the worker {module} for {request.path} did not start (exit code {ending.exit_code}); "
+            f"see that torch can be imported by {sys.executable}"
         )
     return _ended(ending, request, text)
 
 
-def _start(home: Path, traces: Path) -> subprocess.Popen[bytes]:
-    package_root = str(Path(dpaudit.__file__).resolve().parent.parent)
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    paths = [package_root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
-    work = str(home / "work")
-    environment |= {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PATH": os.defpath,
-        "HOME": work,
-        "TMPDIR": work,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-P", "-s", "-m", "dpaudit.probe.worker", str(home / "request.json"), str(traces)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        cwd=work,
-        start_new_session=True,
-    )
-
-
-def _listen(process: subprocess.Popen[bytes], request: Request, progress: Callable[[int, int], None] | None) -> _Ending:
-    """Read answers until the result, the end of the process, or the end of the time."""
-    assert process.stdout is not None
-    ending = _Ending(None, 0, False, False, None)
-    deadline = time.monotonic() + _START_LIMIT
-    buffer = b""
-    try:
-        while True:
-            ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                ending.timed_out = True
-                break
-            chunk = os.read(process.stdout.fileno(), 65536)
-            if not chunk:
-                break
-            buffer += chunk
-            *lines, buffer = buffer.split(b"\n")
-            if len(buffer) > _ANSWER_LIMIT:
-                break
-            for line in lines:
-                if _take(line, ending, progress):
-                    deadline = time.monotonic() + request.time_limit + _GRACE
-            if ending.answer is not None:
-                break
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        ending.exit_code = process.wait()
-        process.stdout.close()
+def _listen(process: IsolatedProcess, time_limit: float, progress: Progress | None) -> _Ending:
+    """Take answers until the result, the end of the process, or the end of the time."""
+    ending = _Ending()
+    deadline = time.monotonic() + START_LIMIT
+    while ending.answer is None:
+        message = process.answer(deadline - time.monotonic())
+        if message is None:
+            ending.timed_out = process.hung
+            break
+        if "ready" in message and not ending.ready:
+            ending.ready = True
+            deadline = time.monotonic() + time_limit + _GRACE
+        match message.get("progress"):
+            case [int(done), int(total)]:
+                ending.done = done
+                if progress is not None:
+                    progress(done, total)
+        if "result" in message or "fault" in message:
+            ending.answer = message
     return ending
-
-
-def _take(line: bytes, ending: _Ending, progress: Callable[[int, int], None] | None) -> bool:
-    """Take one answer in; True if the worker has just become ready. What is not an answer is ignored."""
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return False
-    if not isinstance(message, dict):
-        return False
-    if "ready" in message and not ending.ready:
-        ending.ready = True
-        return True
-    match message.get("progress"):
-        case [int(done), int(total)]:
-            ending.done = done
-            if progress is not None:
-                progress(done, total)
-    if "result" in message or "fault" in message:
-        ending.answer = message
-    return False
 
 
 def _ended(ending: _Ending, request: Request, traces: str) -> Problem:

@@ -1,7 +1,8 @@
-"""The worker's entry: ``python -m dpaudit.probe.worker REQUEST TRACES`` examines one candidate and writes JSON lines.
+"""The worker's side: ``python -m dpaudit.probe.worker REQUEST TRACES`` examines one candidate and writes JSON lines.
 
 Answers go to the file descriptor that was standard output at the start; the candidate's own output goes nowhere.
 Lines: ``{"ready": true}``, ``{"progress": [done, all]}``, then one of ``{"result": ...}``, ``{"fault": text}``.
+:func:`serve` gives other layers' workers the same manners.
 """
 
 import faulthandler
@@ -9,62 +10,77 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .guard import Attempt, Guard
 from .messages import Request, decode_request, encode_result
+
+Send = Callable[[dict[str, Any]], None]
+Examine = Callable[[Request, Sequence[Attempt], Send], Any]
 
 
 class Answers:
-    """Writes answers on a descriptor of its own."""
+    """Writes answers on a descriptor of its own: after the start nothing else reaches the parent."""
 
     def __init__(self) -> None:
         self._file = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
 
     def send(self, message: dict[str, Any]) -> None:
         """One line of JSON."""
         self._file.write(json.dumps(message) + "\n")
         self._file.flush()
 
+    def send_fault(self) -> None:
+        """The exception that is being handled, as a fault of ours."""
+        self.send({"fault": traceback.format_exc(limit=-8)[-2000:]})
 
-def main() -> None:
-    """Examine the candidate that the request names."""
+
+def limit_resources(memory_mib: int, *, file_mib: int = 64) -> None:
+    """Limit private memory and the size of files. Address space cannot be limited: torch reserves far more than it uses."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_mib * 2**20,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_mib * 2**20,) * 2)
+
+
+def serve(examine: Examine) -> None:
+    """Serve the request that the command line names, under the guard and the limits.
+
+    Args:
+        examine: gets the request, the guard's list of refused actions, and a way to send progress; its value is the result.
+    """
     answers = Answers()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
     traces = open(sys.argv[2], "w", encoding="utf-8")  # noqa: SIM115 - stays open for the fault handler
     faulthandler.enable(file=traces)
     try:
         request = decode_request(Path(sys.argv[1]).read_text(encoding="utf-8"))
-        from .examination import examine_candidate, prepare
-        from .guard import Guard
+        from .examination import prepare
 
         prepare(request.seed)
         guard = Guard(request.path, Path.cwd())
         guard.install()
-        _limit_memory(request)
+        limit_resources(request.memory_limit_mib)
         answers.send({"ready": True})
         faulthandler.dump_traceback_later(0.95 * request.time_limit, file=traces)
-        result = examine_candidate(
-            request, guard.attempts, lambda done, total: answers.send({"progress": [done, total]})
-        )
+        result = examine(request, guard.attempts, answers.send)
         faulthandler.cancel_dump_traceback_later()
         guard.off()
-        answers.send({"result": encode_result(result)})
+        answers.send({"result": result})
     except BaseException:
-        answers.send({"fault": traceback.format_exc(limit=-8)[-2000:]})
+        answers.send_fault()
 
 
-def _limit_memory(request: Request) -> None:
-    """Limit private memory. Address space cannot be limited: torch reserves far more than it uses."""
-    import resource
+def _examine(request: Request, attempts: Sequence[Attempt], send: Send) -> Any:
+    from .examination import examine_candidate
 
-    size = request.memory_limit_mib * 2**20
-    resource.setrlimit(resource.RLIMIT_DATA, (size, size))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**26, 2**26))
+    return encode_result(examine_candidate(request, attempts, lambda done, total: send({"progress": [done, total]})))
 
 
 if __name__ == "__main__":
-    main()
+    serve(_examine)

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 from dpaudit.contract import (
+    AuditBrokenError,
     EventTrace,
     Finding,
     Measurement,
@@ -17,12 +18,12 @@ from dpaudit.contract import (
     plain_number,
 )
 from dpaudit.probe import MechanismSource
-from dpaudit.probe.messages import Request
+from dpaudit.probe.messages import InvalidMessage, Request
 from dpaudit.probe.problem import Problem
+from dpaudit.probe.sandbox import ask
 
 from .counterexample import read_counterexample, snippet
-from .isolation import run_child
-from .report import Report
+from .report import Report, decode_report
 from .result import PropertyResult, WorstContribution
 
 _MEMORY_MIB = 4096
@@ -71,7 +72,7 @@ def search(
         time_limit=time_limit,
         memory_limit_mib=_MEMORY_MIB,
     )
-    answer = run_child(request)
+    answer = _searched(request)
     if isinstance(answer, Problem):
         return _nothing(answer.message, (_finding(answer, source, config),), started)
     epsilon = _demonstrated_epsilon(config, dict(answer.demonstrated))
@@ -85,6 +86,16 @@ def search(
         demonstrated_epsilon=epsilon,
         notes=answer.notes,
     )
+
+
+def _searched(request: Request) -> Report | Problem:
+    answer = ask("dpaudit.properties.child", request)
+    if isinstance(answer, Problem):
+        return answer
+    try:
+        return decode_report(answer, request.config.total_steps)
+    except InvalidMessage as error:
+        raise AuditBrokenError(f"properties: invalid result for {request.path}: {error}") from error
 
 
 def _demonstrated_epsilon(config: RunConfig, sigmas: dict[int, float]) -> float | None:

@@ -5,8 +5,6 @@ answers nonsense is a refusal.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,16 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import dpaudit
 from dpaudit.contract import Cell, Finding, NonFinite, Relation, Rows, RunConfig, Sampler, Severity, Strength
 from dpaudit.contract.static_result import StaticResult
 from dpaudit.contract.words import Calibration
+from dpaudit.probe.isolated_process import START_LIMIT, IsolatedProcess
 from dpaudit.probe.source import MechanismSource
+from dpaudit.probe.worker import Answers
 
 from .analysis import DEFAULT_TIME_LIMIT, Candidate, analyse_source
-
-_START_LIMIT = 120.0
-_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
 
 
 def analyse(source: MechanismSource, config: RunConfig, *, time_limit: float = DEFAULT_TIME_LIMIT) -> StaticResult:
@@ -45,43 +41,18 @@ def analyse(source: MechanismSource, config: RunConfig, *, time_limit: float = D
         "time_limit": time_limit,
     }
     with tempfile.TemporaryDirectory(prefix="dpaudit-") as folder:
-        answer_path = Path(folder) / "answer.json"
-        try:
-            process = subprocess.run(
-                [sys.executable, "-P", "-s", "-m", "dpaudit.static.process", str(answer_path)],
-                input=json.dumps(request).encode(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=_environment(folder),
-                cwd=folder,
-                timeout=_START_LIMIT + time_limit,
-                start_new_session=True,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return _failed(source, "DPA114", f"the analysis did not end within {time_limit:g} s", began)
-        try:
-            return decode(json.loads(answer_path.read_text(encoding="utf-8")), config.total_steps)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            message = f"the mechanism ended the process of the analysis (exit code {process.returncode}, {type(error).__name__})"
-            return _failed(source, "DPA117", message, began)
-
-
-def _environment(folder: str) -> dict[str, str]:
-    root = str(Path(dpaudit.__file__).resolve().parent.parent)
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    paths = [root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
-    return environment | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PATH": os.defpath,
-        "HOME": folder,
-        "TMPDIR": folder,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
+        request_path = Path(folder) / "request.json"
+        request_path.write_text(json.dumps(request), encoding="utf-8")
+        with IsolatedProcess("dpaudit.static.process", [str(request_path)], Path(folder)) as process:
+            answer = process.answer(START_LIMIT + time_limit)
+            hung, exit_code = process.hung, process.stop()
+    if hung:
+        return _failed(source, "DPA114", f"the analysis did not end within {time_limit:g} s", began)
+    try:
+        return decode((answer or {})["result"], config.total_steps)
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"the mechanism ended the process of the analysis (exit code {exit_code}, {type(error).__name__})"
+        return _failed(source, "DPA117", message, began)
 
 
 def _failed(source: MechanismSource, rule: str, message: str, began: float) -> StaticResult:
@@ -166,15 +137,16 @@ def _decode_config(data: dict[str, Any]) -> RunConfig:
 
 
 def main() -> None:
-    """Analyse the request on standard input and write the answer where the argument says."""
+    """Analyse the request that the argument names and answer with one line."""
+    answers = Answers()
     import torch
 
     torch.set_num_threads(1)
-    request = json.loads(sys.stdin.buffer.read())
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     config = _decode_config(request["config"])
     candidate = Candidate(source=request["source"], filename=request["filename"], class_name=request["class_name"])
     result = analyse_source(candidate, config, time_limit=float(request["time_limit"]))
-    Path(sys.argv[1]).write_text(json.dumps(encode(result)), encoding="utf-8")
+    answers.send({"result": encode(result)})
 
 
 if __name__ == "__main__":

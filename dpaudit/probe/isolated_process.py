@@ -1,0 +1,131 @@
+"""A process of its own for candidate code: scrubbed environment, temporary folder, answers as lines of JSON, killed as a group.
+
+One mechanism for every part of the audit that runs a candidate. What the process may do inside is the guard's business
+(:mod:`dpaudit.probe.guard`), what it may use that of :mod:`dpaudit.probe.worker`.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import dpaudit
+
+START_LIMIT = 180.0
+"""Seconds for the interpreter and torch to start; not the candidate's time."""
+
+_ANSWER_LIMIT = 2**26
+_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
+
+
+class IsolatedProcess:
+    """``python -m MODULE ARGUMENTS`` with nothing inherited that could be secret. Use as a context manager.
+
+    Guarantee: at the end of the block the process and all that it started in its session are dead.
+
+    Args:
+        module: a module of this package with a ``main``.
+        work: folder for its files; also its home and temporary folder.
+        orders: whether it takes orders on standard input; otherwise that is empty.
+
+    Attributes:
+        hung: whether the last wait for an answer ended because time was up.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], work: Path, *, orders: bool = False) -> None:
+        self.hung = False
+        self._buffer = b""
+        self._exit_code: int | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-s", "-m", module, *arguments],
+            stdin=subprocess.PIPE if orders else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(work),
+            cwd=work,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> "IsolatedProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def order(self, message: Mapping[str, Any]) -> bool:
+        """Send one line of JSON; whether it could be sent."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        return True
+
+    def answer(self, limit: float) -> dict[str, Any] | None:
+        """The next answer; ``None`` after ``limit`` seconds (then :attr:`hung`), or at the end of the process.
+
+        Lines that are no JSON object are passed over.
+        """
+        assert self._process.stdout is not None
+        self.hung = False
+        deadline = time.monotonic() + limit
+        while True:
+            while b"\n" in self._buffer:
+                line, self._buffer = self._buffer.split(b"\n", 1)
+                with contextlib.suppress(ValueError):
+                    message = json.loads(line)
+                    if isinstance(message, dict):
+                        return message
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self.hung = True
+                return None
+            chunk = os.read(self._process.stdout.fileno(), 65536)
+            if not chunk or len(self._buffer) > _ANSWER_LIMIT:
+                return None
+            self._buffer += chunk
+
+    def stop(self) -> int:
+        """Kill it and its whole group; its exit code (negative: the signal that ended it)."""
+        if self._exit_code is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._exit_code = self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+        return self._exit_code
+
+
+def _environment(work: Path) -> dict[str, str]:
+    root = str(Path(dpaudit.__file__).resolve().parent.parent)
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    paths = [root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    return environment | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PATH": os.defpath,
+        "HOME": str(work),
+        "TMPDIR": str(work),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
