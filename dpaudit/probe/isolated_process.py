@@ -1,9 +1,12 @@
 """A process of its own for candidate code: scrubbed environment, temporary folder, answers as lines of JSON, killed as a group.
 
 One mechanism for every part of the audit that runs a candidate. What the process may do inside is the guard's business
-(:mod:`dpaudit.probe.guard`), what it may use that of :mod:`dpaudit.probe.worker`.
+(:mod:`dpaudit.probe.guard`), what it may use that of :mod:`dpaudit.probe.worker`. On Linux it is a fork of a process that has
+imported torch already (:mod:`dpaudit.probe.fork_server`); elsewhere, and with ``DPAUDIT_FORK_SERVER=0``, an interpreter of
+its own.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -11,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +22,9 @@ from types import TracebackType
 from typing import Any
 
 import dpaudit
+from dpaudit.contract import AuditBrokenError
+
+from .fork_server import ForkedWorker, ForkServer, ServerEnded
 
 START_LIMIT = 180.0
 """Seconds for the interpreter and torch to start; not the candidate's time."""
@@ -27,7 +34,7 @@ _KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
 
 
 class IsolatedProcess:
-    """``python -m MODULE ARGUMENTS`` with nothing inherited that could be secret. Use as a context manager.
+    """``MODULE.main()`` with the arguments, and nothing inherited that could be secret. Use as a context manager.
 
     Guarantee: at the end of the block the process and all that it started in its session are dead.
 
@@ -38,21 +45,16 @@ class IsolatedProcess:
 
     Attributes:
         hung: whether the last wait for an answer ended because time was up.
+
+    Raises:
+        AuditBrokenError: it cannot be started.
     """
 
     def __init__(self, module: str, arguments: Sequence[str], work: Path, *, orders: bool = False) -> None:
         self.hung = False
         self._buffer = b""
         self._exit_code: int | None = None
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-m", module, *arguments],
-            stdin=subprocess.PIPE if orders else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(work),
-            cwd=work,
-            start_new_session=True,
-        )
+        self._process = _start(module, arguments, work, orders=orders)
 
     def __enter__(self) -> "IsolatedProcess":
         return self
@@ -114,18 +116,65 @@ class IsolatedProcess:
         return self._exit_code
 
 
-def _environment(work: Path) -> dict[str, str]:
+def _start(
+    module: str, arguments: Sequence[str], work: Path, *, orders: bool
+) -> "ForkedWorker | subprocess.Popen[bytes]":
+    if sys.platform != "linux" or os.environ.get("DPAUDIT_FORK_SERVER") == "0":
+        return subprocess.Popen(
+            [sys.executable, "-P", "-s", "-m", module, *arguments],
+            stdin=subprocess.PIPE if orders else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment() | {"HOME": str(work), "TMPDIR": str(work)},
+            cwd=work,
+            start_new_session=True,
+        )
+    for last in (False, True):
+        try:
+            return _server().launch(module, arguments, work, orders=orders, limit=START_LIMIT)
+        except (OSError, RuntimeError) as error:
+            if last or not isinstance(error, ServerEnded):
+                raise AuditBrokenError(
+                    f"the worker {module} could not be started by {sys.executable}: {error}; see that torch can be imported"
+                ) from error
+    raise AssertionError("unreachable")
+
+
+_servers: dict[tuple[int, tuple[tuple[str, str], ...]], ForkServer] = {}
+"""By process and environment: a fork of this process, and one whose environment has changed, get a server of their own."""
+_starting = threading.Lock()
+
+
+def _server() -> ForkServer:
+    environment = _environment()
+    key = (os.getpid(), tuple(sorted(environment.items())))
+    with _starting:
+        if key in _servers and not _servers[key].alive:
+            _servers.pop(key).close()
+        if key not in _servers:
+            _servers[key] = ForkServer(environment)
+        return _servers[key]
+
+
+@atexit.register
+def _end_servers() -> None:
+    for (process, _), server in _servers.items():
+        if process == os.getpid():
+            server.close()
+
+
+def _environment() -> dict[str, str]:
+    """What workers see of the environment, but for their home and temporary folder."""
     root = str(Path(dpaudit.__file__).resolve().parent.parent)
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     paths = [root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     return environment | {
         "PYTHONPATH": os.pathsep.join(paths),
         "PATH": os.defpath,
-        "HOME": str(work),
-        "TMPDIR": str(work),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }

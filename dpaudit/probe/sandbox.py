@@ -57,7 +57,7 @@ def ask(
     """What a worker module answers to a request, undecoded; a :class:`Problem` (DPA013) if the candidate ended or hung it.
 
     Args:
-        module: whose ``__main__`` calls :func:`dpaudit.probe.worker.serve`.
+        module: whose ``main`` calls :func:`dpaudit.probe.worker.serve`.
         attachment: a text for the worker beside the request; the path of its file is the worker's third argument.
 
     Guarantee: returns within the request's time limit and a few seconds, counted from the worker's start; nothing that the

@@ -17,6 +17,9 @@ from typing import Any
 from .guard import Attempt, Guard
 from .messages import Request, decode_request, encode_result
 
+PRELOAD = ("dpaudit.probe.examination",)
+"""What :func:`main` imports late; see :mod:`dpaudit.probe.fork_server`."""
+
 Send = Callable[[dict[str, Any]], None]
 Examine = Callable[[Request, Sequence[Attempt], Send], Any]
 
@@ -82,5 +85,10 @@ def _examine(request: Request, attempts: Sequence[Attempt], send: Send) -> Any:
     return encode_result(examine_candidate(request, attempts, lambda done, total: send({"progress": [done, total]})))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Examine the candidate that the request names."""
     serve(_examine)
+
+
+if __name__ == "__main__":
+    main()

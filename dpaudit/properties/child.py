@@ -15,5 +15,10 @@ def _examine(request: Request, attempts: Sequence[Attempt], send: Send) -> Any:
     return encode_report(Examination(request).run(attempts))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Search the candidate that the request names."""
     serve(_examine)
+
+
+if __name__ == "__main__":
+    main()
