@@ -131,11 +131,18 @@ class Neighbours:
         """Norms around a canary's, to refine it."""
         return [Canary(canary.direction, canary.norm * factor) for factor in (0.8, 0.9, 1.1, 1.25)]
 
-    def _with_row(self, base: list[Tensor], row: Tensor) -> list[Tensor]:
-        parts = [
+    def row(self, canary: Canary) -> list[Tensor]:
+        """The canary's gradient, one tensor for each parameter."""
+        return self._parts(self._direction(canary.direction) * (canary.norm * self.bound))
+
+    def _parts(self, row: Tensor) -> list[Tensor]:
+        return [
             part.reshape(shape)
             for part, shape in zip(row.to(self.dtype).split_with_sizes(self.sizes), self.shapes, strict=True)
         ]
+
+    def _with_row(self, base: list[Tensor], row: Tensor) -> list[Tensor]:
+        parts = self._parts(row)
         if self.grows:
             return [torch.cat([tensor, part.unsqueeze(0)]) for tensor, part in zip(base, parts, strict=True)]
         out = [tensor.clone() for tensor in base]

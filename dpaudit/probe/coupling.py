@@ -20,11 +20,13 @@ from torch import Tensor
 
 from .candidates import Canary, Neighbours
 from .freshness import DrawHistory, Freshness
+from .inside import Inside
 from .loading import CandidateError
 from .map_reader import MapReader
 from .noise_map import Dense, NoiseMap, probe_matrix
 from .session import Rows, Session
 from .tape import Recording
+from .trace import Tracer
 from .world import Snapshot
 
 _WATCH_EVERY = 16
@@ -88,6 +90,7 @@ class Reader:
         self.coins_matter = False
         self.internal_guess = torch.zeros(0, dtype=torch.float64)
         self.sigma_error: CandidateError | None = None
+        self.inside: Inside | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._history = DrawHistory()
         self._begun = 0
@@ -119,7 +122,15 @@ class Reader:
             freshness, self._last_draw_line,
         )  # fmt: skip
 
-    def replay(self, state: StepState, rows: Rows, latents: Tensor | None = None, *, stir: bool = False) -> Tensor:
+    def replay(
+        self,
+        state: StepState,
+        rows: Rows,
+        latents: Tensor | None = None,
+        *,
+        stir: bool = False,
+        tracer: Tracer | None = None,
+    ) -> Tensor:
         """The step's release on other rows or latents, from the state before it.
 
         Raises:
@@ -128,7 +139,9 @@ class Reader:
         self.session.restore(state.before)
         if stir:
             self.session.world.stir(state.before, 1_000_003 * self.seed + state.step + 1)
-        run = self.session.call(rows, state.step, state.epoch, replay=state.recording, latents=latents, identify=stir)
+        run = self.session.call(
+            rows, state.step, state.epoch, replay=state.recording, latents=latents, identify=stir, tracer=tracer
+        )
         if run.diverged:
             raise DrawsDiffer(f"step {state.step}: the number or the size of its random draws depends on the data")
         if stir and run.repeated is not None:

@@ -180,6 +180,19 @@ def _affine(reader: Reader, state: StepState, rows: Rows, matrix: Tensor, at: Te
     return True
 
 
+def affine_far(reader: Reader, state: StepState, coupled: Coupled) -> bool:
+    """Whether L as it was read near the release describes it far away, too."""
+    assert coupled.noise is not None
+    z = state.recording.latents
+    for factor in NUDGES:
+        nudge = factor * reader.map_reader.still(reader.nudge(z.numel()))
+        there = reader.replay(state, state.base, z + nudge)
+        apart = there - state.release - coupled.noise.apply(nudge)
+        if not bool((apart.abs() <= 8 * reader.tolerance(state, there)).all()):
+            return False
+    return True
+
+
 def _data_dependent(reader: Reader, state: StepState, here: Tensor, there: Tensor) -> Diagnosis:
     norm = float(here.norm())
     ratio = float(there.norm()) / norm if norm > 0 else math.inf

@@ -5,7 +5,7 @@ difference. What carries it decides: the noise scale (data-dependent), stored no
 accounted for jointly), or data (a leak). Feedback through released values is the same on both sides and is never seen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,15 @@ from dpaudit.contract import NoiseClass
 
 from .coupling import NUDGES, DrawsDiffer, Reader, StepState
 from .diagnosis import Diagnosis, describe_row
+from .inside import Inside
+from .post_processing import Sight, sight, tolerance_of
 from .problem import proved, unresolved
 from .session import Rows
+from .trace import Tracer
 from .world import Snapshot, root_of
+
+_MOVES = 8
+"""So many other latents are tried to show in a release what differs before post-processing."""
 
 
 @dataclass(slots=True)
@@ -49,7 +55,9 @@ def differs(reader: Reader, state: StepState, shadow: Shadow) -> float:
     """How much ``state``'s step releases otherwise from the shadow's world (largest coordinate); 0 within rounding."""
     released = _from(reader, state, shadow.world)
     difference = float((released - state.release).abs().max())
-    return difference if difference > 4 * reader.tolerance(state, released) else 0.0
+    if difference > 4 * reader.tolerance(state, released):
+        return difference
+    return _apart_inside(reader, state, shadow.world)
 
 
 def examine(reader: Reader, state: StepState, shadow: Shadow) -> Diagnosis | None:
@@ -60,9 +68,10 @@ def examine(reader: Reader, state: StepState, shadow: Shadow) -> Diagnosis | Non
     released = _from(reader, state, shadow.world)
     tolerance = 4 * reader.tolerance(state, released)
     difference = float((released - state.release).abs().max())
-    if difference <= tolerance:
-        return None
-    return _explain(reader, state, shadow, difference, tolerance)
+    if difference > tolerance:
+        return _explain(reader, state, shadow, difference, tolerance)
+    inner = _apart_inside(reader, state, shadow.world)
+    return _explain_inside(reader, state, shadow, inner) if inner else None
 
 
 def follow(reader: Reader, state: StepState, shadow: Shadow) -> Shadow:
@@ -102,6 +111,47 @@ def _explain(reader: Reader, state: StepState, shadow: Shadow, difference: float
     message = f"{again}{cause}: private data left the step beside the release{named}"
     evidence: dict[str, Any] = {"origin": origin.step, "difference": difference, "attributes": list(carriers)}
     return Diagnosis(NoiseClass.LEAK, proved("DPA203", message, state.draw_line, **evidence))
+
+
+def _apart_inside(reader: Reader, state: StepState, world: Snapshot) -> float:
+    """How much the values differ that post-processing starts from (largest coordinate); 0 within rounding.
+
+    A sign or a rounding hides at most latents what an earlier step left behind.
+    """
+    if reader.inside is None:
+        return 0.0
+    here, there = (_sight_from(reader, state, start, reader.inside) for start in (state.before, world))
+    if here is None or there is None:
+        return 0.0
+    difference = float((there.inner - here.inner).abs().max())
+    return difference if difference > 4 * tolerance_of(state, here.inner, there.inner) else 0.0
+
+
+def _sight_from(reader: Reader, state: StepState, world: Snapshot, inside: Inside) -> Sight | None:
+    tracer = Tracer(reader.session.candidate.path, only={inlet.place for inlet in inside.inlets})
+    reader.session.restore(world)
+    run = reader.session.call(state.base, state.step, state.epoch, replay=state.recording, tracer=tracer)
+    return sight(reader, inside, tracer.trace, run.release)
+
+
+def _explain_inside(reader: Reader, state: StepState, shadow: Shadow, inner: float) -> Diagnosis:
+    """Move the latents until the release shows what the values before post-processing do."""
+    z = state.recording.latents
+    for _ in range(_MOVES):
+        latents = z + reader.nudge(z.numel())
+        recording = state.recording.moved(latents)
+        release = _from(reader, state, state.before, latents)
+        moved = replace(state, recording=recording, release=release)
+        released = _from(reader, moved, shadow.world)
+        tolerance = 4 * reader.tolerance(moved, released)
+        difference = float((released - release).abs().max())
+        if difference > tolerance:
+            return _explain(reader, moved, shadow, difference, tolerance)
+    message = (
+        f"step {state.step}: with the same data and noise the values before post-processing differ by {inner:.3g}, although "
+        f"step {shadow.origin.step} released exactly the same values when {describe_row(reader, shadow.origin)}"
+    )
+    return Diagnosis(NoiseClass.UNRESOLVED, unresolved("DPA207", message, state.draw_line))
 
 
 def _from(reader: Reader, state: StepState, world: Snapshot, latents: Tensor | None = None) -> Tensor:

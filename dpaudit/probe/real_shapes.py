@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from dpaudit.contract import NoiseClass, RunConfig
 
 from .candidates import Canary
-from .coupling import DrawsDiffer, Reader
+from .coupling import Coupled, DrawsDiffer, Reader, StepState
+from .inside import Inside
 from .loading import CandidateError
+from .post_processing import at_other_shapes, couple_inside
 from .problem import unresolved
 from .readers import Readers
 from .survey import Survey
@@ -91,17 +93,21 @@ def _look_at(
             here = _look(small, config, survey, step, deadline)
         except CandidateError:
             continue  # it cannot begin at this step, or not with rows of zeros
+        if here is None:
+            return _Look(math.nan, False, None, None, math.nan), None
         real = readers.real(quiet=quiet)
+        real.coins_matter = survey.coins_matter
+        if survey.inside is not None:
+            return here, _look(real, config, survey, step, deadline)
         form = small.map_reader.form_at(small.neighbours.sizes, real.neighbours.sizes)
         if form is None or small.map_reader.internal is not None:
             return here, None
-        real.coins_matter = survey.coins_matter
         real.map_reader.assume(form)
         return here, _look(real, config, survey, step, deadline)
     return None
 
 
-def _look(reader: Reader, config: RunConfig, survey: Survey, step: int, deadline: float) -> _Look:
+def _look(reader: Reader, config: RunConfig, survey: Survey, step: int, deadline: float) -> _Look | None:
     # In float32 a huge release would drown its own noise.
     canary = Canary(survey.canary.direction, min(survey.canary.norm, _LARGEST_NORM))
     before = time.monotonic()
@@ -110,10 +116,17 @@ def _look(reader: Reader, config: RunConfig, survey: Survey, step: int, deadline
     if now + _CALLS * (now - before) > deadline:
         raise _TooSlow
     try:
-        coupled = reader.couple(state)
+        coupled = reader.couple(state) if survey.inside is None else _couple_inside(reader, state, survey.inside)
     except DrawsDiffer:
         return _Look(math.nan, False, state.reported, state.draw_line, state.recording.rounding)
+    if coupled is None:
+        return None
     return _Look(reader.sigma(coupled), coupled.matched, state.reported, state.draw_line, state.recording.rounding)
+
+
+def _couple_inside(reader: Reader, state: StepState, inside: Inside) -> Coupled | None:
+    here = at_other_shapes(reader, state, inside)
+    return None if here is None else couple_inside(reader, state, here)
 
 
 def _compare(survey: Survey, step: int, small: _Look, real: _Look) -> bool:

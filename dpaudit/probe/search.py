@@ -1,6 +1,9 @@
 """Search for the row whose presence shows most at a step."""
 
 import math
+from collections.abc import Callable
+
+from torch import Tensor
 
 from .candidates import HUGE, Canary
 from .coupling import Coupled, DrawsDiffer, Reader, StepState
@@ -9,10 +12,18 @@ _GAIN = 1.001
 _ROUNDS = 3
 
 
-def worst_row(reader: Reader, state: StepState, coupled: Coupled) -> Coupled:
+def worst_row(
+    reader: Reader,
+    state: StepState,
+    coupled: Coupled,
+    *,
+    change: Callable[[Canary], Tensor | None],
+    couple: Callable[[], Coupled],
+) -> Coupled:
     """Try other rows at a step, and couple the worst.
 
-    ``state`` then holds it, and its canary is the one to go on with. Under replace_one the batch that ran is fixed; there
+    ``change`` says how another row changes what was coupled, ``None`` if that cannot be seen; ``couple`` couples ``state``
+    again. ``state`` then holds it, and its canary is the one to go on with. Under replace_one the batch that ran is fixed; there
     only the canary changes.
     """
     assert coupled.noise is not None
@@ -20,11 +31,13 @@ def worst_row(reader: Reader, state: StepState, coupled: Coupled) -> Coupled:
 
     def distance(canary: Canary) -> float:
         try:
-            change = reader.change_of(state, canary)
+            changed = change(canary)
         except DrawsDiffer:
             return math.nan
+        if changed is None or changed.shape != coupled.change.shape:
+            return math.nan
         assert coupled.noise is not None
-        return coupled.noise.shift(-change, coupled.tolerance, state.freshness.fresh)[1]
+        return coupled.noise.shift(-changed, coupled.tolerance, state.freshness.fresh)[1]
 
     tried = reader.neighbours.candidates()
     for _ in range(_ROUNDS):
@@ -43,7 +56,7 @@ def worst_row(reader: Reader, state: StepState, coupled: Coupled) -> Coupled:
     if base is not state.base:
         return coupled
     state.other = other
-    again = reader.couple(state)
+    again = couple()
     if again.matched and again.mu >= coupled.mu:
         return again
     state.canary, state.other = previous

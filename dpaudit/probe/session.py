@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .loading import Candidate, CandidateError, describe, line_of
 from .tape import EXACT, ROUNDING, Recording, Tape, run
+from .trace import Tracer, TraceTooLarge
 from .world import Snapshot, World
 
 Rows = list[Tensor]
@@ -97,9 +98,10 @@ class Session:
         latents: Tensor | None = None,
         watch: bool = False,
         identify: bool = False,
+        tracer: Tracer | None = None,
     ) -> Run:
         """``clip_and_noise`` once, from the world as it is; ``watch`` sees every operation, at a price;
-        ``identify`` compares the generators' states with those recorded.
+        ``identify`` compares the generators' states with those recorded; ``tracer`` records what operations take in.
 
         Raises:
             CandidateError: it raised, or its release is malformed.
@@ -111,7 +113,7 @@ class Session:
         tape.identify |= identify
         try:
             released = self._guarded(
-                lambda: run(tape, lambda: self.instance.clip_and_noise(copies, step, epoch), watch=watch),
+                lambda: run(tape, lambda: self._step(copies, step, epoch, tracer), watch=watch),
                 f"step {step}: clip_and_noise",
             )
         finally:
@@ -123,6 +125,12 @@ class Session:
             self.watch_always |= not recording.plain
         recording.rounding = self.rounding
         return Run(self.flatten(released, step), recording, tape.diverged, tape.repeated)
+
+    def _step(self, rows: Rows, step: int, epoch: int, tracer: Tracer | None) -> Any:
+        if tracer is None:
+            return self.instance.clip_and_noise(rows, step, epoch)
+        with tracer:
+            return self.instance.clip_and_noise(rows, step, epoch)
 
     def call_unwatched(self, rows: Rows, step: int, epoch: int) -> Tensor:
         """``clip_and_noise`` once, without a tape."""
@@ -216,6 +224,8 @@ def _malformed(released: Any, shapes: tuple[tuple[int, ...], ...]) -> str:
 def _raised(error: BaseException, path: str, where: str) -> CandidateError:
     if isinstance(error, CandidateError):
         return error
+    if isinstance(error, TraceTooLarge):
+        raise error
     line = line_of(error, path)
     if not isinstance(error, Exception):
         return CandidateError("DPA013", f"{where} tried to end the process ({describe(error)})", line)

@@ -48,6 +48,8 @@ class ShadowWatch:
             if times >= _DIAGNOSED:
                 return Diagnosis(noise_class, None) if differs(self.reader, state, shadow) else None
         diagnosis = examine(self.reader, state, shadow)
+        if diagnosis is not None and diagnosis.noise_class is NoiseClass.UNRESOLVED and NoiseClass.LEAK in self._found:
+            return Diagnosis(NoiseClass.LEAK, None)  # shown before; post-processing may hide it at one step
         if diagnosis is not None:
             self._found[diagnosis.noise_class] = self._found.get(diagnosis.noise_class, 0) + 1
         return diagnosis

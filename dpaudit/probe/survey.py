@@ -5,13 +5,17 @@ from dataclasses import dataclass, field
 from dpaudit.contract import NoiseClass, Severity, Strength
 
 from .candidates import HUGE, SPREAD, Canary
+from .inside import Inside
 from .loading import CandidateError
 from .problem import Problem
 
 
 @dataclass(slots=True)
 class Survey:
-    """What was read, in run order. ``problems`` holds the first of each kind."""
+    """What was read, in run order. ``problems`` holds the first of each kind.
+
+    ``inside``: inner values at which steps were read last, where the release is not affine in the noise.
+    """
 
     reported: list[float | None] = field(default_factory=list)
     measured: list[float | None] = field(default_factory=list)
@@ -22,6 +26,7 @@ class Survey:
     complete: bool = False
     demonstrated: bool = True
     coins_matter: bool = False
+    inside: Inside | None = None
 
     def fill(self, total: int) -> None:
         """Make every list ``total`` long; steps that were not read are UNRESOLVED."""

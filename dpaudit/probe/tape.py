@@ -11,7 +11,7 @@ generator moved, and compare.
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -56,6 +56,10 @@ class Recording:
     coin_line: int | None = None
     rounding: float = EXACT
     plain: bool = True
+
+    def moved(self, latents: Tensor) -> "Recording":
+        """The same draws with other latents."""
+        return replace(self, latents=latents, draws=[replace(draw, raw=None) for draw in self.draws])
 
     def shared(self) -> Draw | None:
         """The first draw whose latents another draw of the same call has used before."""
@@ -158,7 +162,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.repeated = index
         latents = self.latents
         if latents is None:
-            if same_moment(mean, model.mean) and same_moment(std, model.std):
+            if model.raw is not None and same_moment(mean, model.mean) and same_moment(std, model.std):
                 return model.raw  # bit for bit
             latents = self.replay.latents
         z = latents[model.offset : model.offset + model.numel]

@@ -110,6 +110,22 @@ PROVED = {
         "return [m + self.noise(m, big) for m in self.mean(grads)]",
         NoiseClass.DATA_DEPENDENT, "DPA202", "the noise scale changed by 10 %",
     ),
+    "momentum before the noise, released as signs": (
+        """
+        mean = self.mean(grads)
+        self.m = mean if self.m is None else [0.9 * a + 0.1 * b for a, b in zip(self.m, mean)]
+        return [(m + self.noise(m)).sign() for m in self.m]
+        """,
+        NoiseClass.LEAK, "DPA203", "(it is kept in self.m)",
+    ),
+    "rounded without noise": (
+        "return [(8 * m).round() for m in self.mean(grads)]",
+        NoiseClass.NO_FRESH_NOISE, "DPA204", "released coordinates",
+    ),
+    "a decision of the whole batch without noise": (
+        "k = float((self.norms(grads) > 2).sum() > 3)\nreturn [m * 0 + k for m in self.mean(grads)]",
+        NoiseClass.NO_FRESH_NOISE, "DPA204", "14 of 14 released coordinates carry no Gaussian noise",
+    ),
     "cheats at one step": (
         "return self.mean(grads) if step == 11 else " + NOISED,
         NoiseClass.NO_FRESH_NOISE, "DPA204", "step 11: 14 of 14",
@@ -117,11 +133,6 @@ PROVED = {
 }  # fmt: skip
 
 UNREAD = {
-    "top half": (
-        f"return [torch.where(x.abs() >= x.abs().median(), x, torch.zeros_like(x)) for x in {NOISED}]",
-        NoiseClass.UNRESOLVED, "DPA207", "not an affine function",
-    ),
-    "sign": (f"return [x.sign() for x in {NOISED}]", NoiseClass.UNRESOLVED, "DPA207", "not an affine function"),
     "Laplace noise": (
         "return [m + torch.distributions.Laplace(0.0, 0.1).sample(m.shape) for m in self.mean(grads)]",
         NoiseClass.UNRESOLVED, "DPA206", "4 random draws that are not Gaussian",
@@ -135,6 +146,21 @@ UNREAD = {
         "from scipy.stats import norm\n"
         "return [m + torch.as_tensor(norm.rvs(size=tuple(m.shape))) * 0.1 for m in self.mean(grads)]",
         NoiseClass.UNRESOLVED, "DPA207", "randomness escapes the tape",
+    ),
+    "noise that is clamped": (
+        "return [m + self.noise(m).clamp(-0.1, 0.1) for m in self.mean(grads)]",
+        NoiseClass.UNRESOLVED, "DPA207", "not an affine function",
+    ),
+    "sign, scaled by a private maximum": (
+        f"s = 1.0 if float(self.norms(grads).max()) > 1e3 else 2.0\nreturn [x.sign() * s for x in {NOISED}]",
+        NoiseClass.UNRESOLVED, "DPA207", "data passes beside these values",
+    ),
+    "sign, scaled by a private median": (
+        f"s = 1.0 if float(self.norms(grads).median()) > 2 else 2.0\nreturn [x.sign() * s for x in {NOISED}]",
+        NoiseClass.UNRESOLVED, "DPA207", "data passes beside",
+    ),
+    "sign, adaptive threshold": (
+        f"{ADAPT}\nreturn [x.sign() for x in {NOISED}]", NoiseClass.UNRESOLVED, "DPA207", "no shift of the noise",
     ),
     "banded noise": (
         """
