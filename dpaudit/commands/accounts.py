@@ -1,4 +1,4 @@
-"""``dpaudit replay`` and ``dpaudit calibrate``: the accountant without a mechanism."""
+"""``dpaudit replay``: the accountant without a mechanism. What it shares with ``dpaudit calibrate`` is here, too."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import math
 import sys
 from pathlib import Path
 
-from dpaudit.accounting import benchmark_epsilon, calibrate_noise_multiplier, epsilon_bracket, rdp_epsilon
+from dpaudit.accounting import benchmark_epsilon, epsilon_bracket, rdp_epsilon
 from dpaudit.contract import (
     Cell,
     DataError,
@@ -24,10 +24,10 @@ def run_replay(arguments: argparse.Namespace) -> ExitCode:
     """Print the epsilon bracket of a schedule."""
     trace = _trace(arguments, _schedule(arguments))
     lower, upper, method = _account(trace, arguments.accountant, arguments.delta)
-    _print(
+    print_record(
         arguments.format,
         {
-            "epsilon": [_plain(lower), _plain(upper)],
+            "epsilon": [plain(lower), plain(upper)],
             "delta": arguments.delta,
             "relation": str(trace.cell.relation),
             "sampler": str(trace.cell.sampler),
@@ -36,35 +36,6 @@ def run_replay(arguments: argparse.Namespace) -> ExitCode:
             "steps": len(trace.sigmas),
             "valid": arguments.accountant != "benchmark",
             "method": method,
-        },
-    )
-    return ExitCode.ALL_ACCEPTED
-
-
-def run_calibrate(arguments: argparse.Namespace) -> ExitCode:
-    """Print the noise multiplier that meets a target."""
-    cell = _cell(arguments)
-    result = calibrate_noise_multiplier(
-        target_epsilon=arguments.epsilon,
-        delta=arguments.delta,
-        cell=cell,
-        sampling_probability=arguments.q,
-        steps=arguments.steps,
-        steps_per_epoch=_steps_per_epoch(cell, arguments),
-        batch_size=arguments.batch_rows,
-        dataset_size=arguments.dataset_size,
-    )
-    _print(
-        arguments.format,
-        {
-            "noise_multiplier": result.noise_multiplier,
-            "epsilon": [_plain(result.bracket.lower), _plain(result.bracket.upper)],
-            "target": arguments.epsilon,
-            "tolerance": result.tolerance,
-            "delta": arguments.delta,
-            "relation": str(cell.relation),
-            "sampler": str(cell.sampler),
-            "rows": str(cell.rows),
         },
     )
     return ExitCode.ALL_ACCEPTED
@@ -113,20 +84,20 @@ def _schedule(arguments: argparse.Namespace) -> tuple[float, ...]:
 
 
 def _trace(arguments: argparse.Namespace, sigmas: tuple[float, ...]) -> EventTrace:
-    cell = _cell(arguments)
+    cell = cell_of(arguments)
     return EventTrace(
         cell=cell,
         sampling_probability=arguments.q,
         sigmas=sigmas,
-        steps_per_epoch=_steps_per_epoch(cell, arguments),
+        steps_per_epoch=steps_per_epoch(cell, arguments),
         batch_size=arguments.batch_rows,
         dataset_size=arguments.dataset_size,
     )
 
 
-def _cell(arguments: argparse.Namespace) -> Cell:
+def cell_of(arguments: argparse.Namespace) -> Cell:
     """The sampler's own relation and rows unless a relation is named."""
-    sampler = Sampler(arguments.sampler)
+    sampler = Sampler(arguments.sampler or Sampler.POISSON)
     natural = {
         Sampler.POISSON: Relation.ADD_REMOVE,
         Sampler.TRUNCATED_POISSON: Relation.ZERO_OUT,
@@ -141,7 +112,7 @@ def _cell(arguments: argparse.Namespace) -> Cell:
     )
 
 
-def _steps_per_epoch(cell: Cell, arguments: argparse.Namespace) -> int | None:
+def steps_per_epoch(cell: Cell, arguments: argparse.Namespace) -> int | None:
     """A shuffled epoch has floor(1/q) batches; the last, partial one is dropped."""
     q: float = arguments.q
     return math.floor(1 / q + 1e-9) if cell.sampler is Sampler.SHUFFLE else None
@@ -168,11 +139,13 @@ def _account(trace: EventTrace, accountant: str, delta: float) -> tuple[float | 
             raise UsageError(f"--accountant: expected pld, rdp or benchmark, got {accountant!r}")
 
 
-def _plain(value: float | None) -> float | str | None:
+def plain(value: float | None) -> float | str | None:
+    """A number as JSON can hold it."""
     return None if value is None else plain_number(value)
 
 
-def _print(form: str, record: dict[str, object]) -> None:
+def print_record(form: str, record: dict[str, object]) -> None:
+    """Print named values as text or as one line of JSON."""
     if form == "json":
         json.dump(record, sys.stdout, allow_nan=False)
         sys.stdout.write("\n")

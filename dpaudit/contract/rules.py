@@ -261,6 +261,18 @@ _ALL = (
         "Compute the clipping factor so that it stays finite: min(1, C / norm) with the norm bounded away from 0.",
     ),
     Rule(
+        "DPA217",
+        "the mechanism behaves otherwise when nothing watches it",
+        "What was read of it under observation is then not what trains.",
+        "Remove whatever looks at modes, patched functions, frames or its surroundings.",
+    ),
+    Rule(
+        "DPA218",
+        "the claimed privacy events disagree with what was measured",
+        "A claim is the author's own account; where the running code does otherwise it accounts for another mechanism.",
+        "State the events that the code really makes (docs/mechanism-interface.md), or change the code.",
+    ),
+    Rule(
         "DPA301",
         "an attack refutes the claim",
         "Counted successes of an attack are impossible, at the stated level, for a mechanism that keeps the claimed budget.",

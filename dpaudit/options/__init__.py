@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Callable
 
-from .accounts import add_calibrate, add_replay
+from .accounts import add_replay
 from .bound import add_bound
+from .calibrate import add_calibrate
 from .common import EXIT_CODES, Commands
 from .explain import add_explain
 from .gate import add_gate

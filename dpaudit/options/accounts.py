@@ -1,9 +1,9 @@
-"""Options of ``dpaudit replay`` and ``dpaudit calibrate``."""
+"""Options of ``dpaudit replay``."""
 
 import argparse
 
 from .common import Commands, add_event, command, runs
-from .numbers import not_negative, positive, positive_number
+from .numbers import not_negative, positive
 
 
 def add_replay(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -20,17 +20,3 @@ def add_replay(commands: "Commands[argparse.ArgumentParser]") -> None:
     replay.add_argument("--schedule", metavar="FILE", help="text file, one sigma a line")
     replay.add_argument("--accountant", choices=["pld", "rdp", "benchmark"], default="pld")
     replay.set_defaults(run=runs("accounts", "run_replay"))
-
-
-def add_calibrate(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Declare ``dpaudit calibrate``."""
-    calibrate = command(
-        commands,
-        "calibrate",
-        "noise multiplier that meets a target epsilon, rounded up",
-        "dpaudit calibrate --epsilon 3 --delta 1e-5 --q 0.0042667 --steps 1170",
-    )
-    calibrate.add_argument("--epsilon", type=positive_number, required=True)
-    calibrate.add_argument("--steps", type=positive, required=True)
-    add_event(calibrate)
-    calibrate.set_defaults(run=runs("accounts", "run_calibrate"))

@@ -41,12 +41,12 @@ def runs(module: str, function: str) -> Callable[[argparse.Namespace], ExitCode]
     return run
 
 
-def add_event(parser: argparse.ArgumentParser) -> None:
+def add_event(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """What is accounted: sampling probability, delta, relation, sampler and its row counts."""
-    parser.add_argument("--q", type=probability, required=True, help="sampling probability (expected batch over N)")
-    parser.add_argument("--delta", type=delta, required=True)
+    parser.add_argument("--q", type=probability, required=required, help="sampling probability (expected batch over N)")
+    parser.add_argument("--delta", type=delta, required=required)
     parser.add_argument("--relation", choices=list(Relation), help="default: the sampler's own")
-    parser.add_argument("--sampler", choices=list(Sampler), default=Sampler.POISSON)
+    parser.add_argument("--sampler", choices=list(Sampler), default=Sampler.POISSON if required else None)
     parser.add_argument("--batch-rows", type=positive, metavar="B", help="cap on rows (truncated_poisson, fixed_size)")
     parser.add_argument("--dataset-size", type=positive, metavar="N", help="examples (truncated_poisson, fixed_size)")
     parser.add_argument("--format", choices=["text", "json"], default="text")

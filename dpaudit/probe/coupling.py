@@ -13,6 +13,7 @@ of the candidate rounds to float32). A dependence on data below that is not seen
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,9 +81,13 @@ class Reader:
         session: the mechanism.
         neighbours: where batches come from.
         seed: of the moved latents.
+        real_sizes: coordinates of each parameter at the real shapes; by default those of ``neighbours``.
     """
 
-    def __init__(self, session: Session, neighbours: Neighbours, seed: int) -> None:
+    def __init__(
+        self, session: Session, neighbours: Neighbours, seed: int, real_sizes: Sequence[int] | None = None
+    ) -> None:
+        self.real_sizes = tuple(neighbours.sizes if real_sizes is None else real_sizes)
         self.session = session
         self.neighbours = neighbours
         self.seed = seed

@@ -12,6 +12,7 @@ from .coupling import NUDGES, Coupled, DrawsDiffer, Reader, StepState
 from .map_reader import LATENT_LIMIT
 from .noise_map import Dense, structure_of
 from .problem import Problem, proved, unresolved
+from .scale_channel import row_scales, scale_channel
 from .session import Rows
 
 _HAPPENED = {
@@ -203,16 +204,21 @@ def _data_dependent(reader: Reader, state: StepState, here: Tensor, there: Tenso
         "scale_after": float(there.norm()),
         "relative_change": ratio - 1,
     }
+    channel = scale_channel(row_scales(here), row_scales(there), reader.neighbours.sizes, reader.real_sizes)
+    worth = ""
+    if channel is not None:
+        worth = f"; {channel.words}"
+        evidence |= channel.evidence
     if reader.neighbours.grows and abs(ratio - rows / (rows + 1)) < 1e-6 * ratio:
         message = (
             f"step {state.step}: the noise shrank by the factor {rows}/{rows + 1} when {row} to {rows} rows: the "
-            "update is divided by the realised number of rows, which is private"
+            f"update is divided by the realised number of rows, which is private{worth}"
         )
         return Diagnosis(NoiseClass.DATA_DEPENDENT, proved("DPA208", message, state.draw_line, **evidence))
     percent = f"{100 * abs(ratio - 1):.3g} %" if abs(ratio - 1) > 1e-12 else "its shape only"
     message = (
         f"step {state.step}: the noise scale changed by {percent} when {row}; "
-        "a threshold or schedule reads private data"
+        f"a threshold or schedule reads private data{worth}"
     )
     return Diagnosis(NoiseClass.DATA_DEPENDENT, proved("DPA202", message, state.draw_line, **evidence))
 

@@ -14,7 +14,7 @@ from dpaudit.contract import Rows as CellRows
 from . import python_draws, torch_draws
 from .coupling import Reader
 from .guard import Attempt
-from .loading import CandidateError
+from .loading import CandidateError, load_candidate
 from .messages import Request, Result
 from .nonfinite import nonfinite_rows
 from .problem import Problem, unresolved
@@ -22,6 +22,8 @@ from .readers import Readers
 from .real_shapes import compare_real_shapes
 from .survey import Survey, failure
 from .surveyor import Surveyor
+from .unwatched import plans
+from .watched_run import watched_statistics
 from .world import UncopyableState
 
 _CALLS_PER_STEP = 5
@@ -63,6 +65,7 @@ def examine_candidate(request: Request, attempts: Sequence[Attempt], progress: C
         survey.add(failure(error))
     except UncopyableState as error:
         survey.add(unresolved("DPA207", f"{error}; nothing can be replayed", None))
+    watched = _watched(request, survey)
     for attempt in attempts:
         message = f"the mechanism tried what it may not do: {attempt.action} (refused)"
         survey.add(Problem("DPA012", Severity.MAJOR, Strength.PROOF, message, attempt.line))
@@ -76,7 +79,19 @@ def examine_candidate(request: Request, attempts: Sequence[Attempt], progress: C
         pair=_pair_in_words(request, readers, survey),
         problems=tuple(survey.problems),
         notes=tuple(survey.notes),
+        watched=watched,
     )
+
+
+def _watched(request: Request, survey: Survey) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """The runs that are made again in a process that nothing watches. Nothing where the candidate cannot be run."""
+    if not survey.complete:
+        return ()
+    try:
+        candidate = load_candidate(request.text, request.path, request.class_name)
+        return tuple(tuple(watched_statistics(candidate, plan)) for plan in plans(request))
+    except Exception:
+        return ()  # it raises on these batches; a process that is not watched must raise on them as well
 
 
 def _choose(readers: Readers, survey: Survey, request: Request) -> None:

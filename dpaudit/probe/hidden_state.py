@@ -19,6 +19,7 @@ from .diagnosis import Diagnosis, describe_row
 from .inside import Inside
 from .post_processing import Sight, sight, tolerance_of
 from .problem import proved, unresolved
+from .scale_channel import ScaleChannel, scale_channel
 from .session import Rows
 from .trace import Tracer
 from .world import Snapshot, root_of
@@ -97,13 +98,16 @@ def _explain(reader: Reader, state: StepState, shadow: Shadow, difference: float
     if _after_same_noise(reader, state, shadow, tolerance):
         message = f"{again}{cause}; the difference lies in stored noise: correlated noise needs joint accounting{named}"
         return Diagnosis(NoiseClass.CORRELATED, unresolved("DPA207", message, state.draw_line, origin=origin.step))
-    scale = _scale_change(reader, state, shadow, tolerance)
-    if scale is not None:
+    change = _scale_change(reader, state, shadow, tolerance)
+    if change is not None:
+        scale, channel = change
+        worth = "" if channel is None else f"; {channel.words}"
+        more = {} if channel is None else channel.evidence
         message = (
             f"step {state.step}: the noise scale changed by {100 * scale:.3g} % although {cause}; a threshold or "
-            f"schedule reads private data{named}"
+            f"schedule reads private data{named}{worth}"
         )
-        problem = proved("DPA202", message, state.draw_line, origin=origin.step, relative_change=scale)
+        problem = proved("DPA202", message, state.draw_line, origin=origin.step, relative_change=scale, **more)
         return Diagnosis(NoiseClass.DATA_DEPENDENT, problem)
     if not carriers or not _data_alone(reader, state, shadow, tolerance, carriers):
         message = f"{again}{cause}; it could not be told whether noise or data carries it{named}"
@@ -184,8 +188,10 @@ def _coins_matter(reader: Reader, state: StepState, shadow: Shadow, tolerance: f
     return not bool(((_from(reader, state, world) - state.release).abs() <= tolerance).all())
 
 
-def _scale_change(reader: Reader, state: StepState, shadow: Shadow, tolerance: float) -> float | None:
-    """Relative change of the noise scale between the shadow and D, or ``None`` if there is none."""
+def _scale_change(
+    reader: Reader, state: StepState, shadow: Shadow, tolerance: float
+) -> tuple[float, ScaleChannel | None] | None:
+    """Relative change of the noise scale between the shadow and D, with its worth; ``None`` if there is none."""
     z = state.recording.latents
     nudge = reader.map_reader.still(reader.nudge(z.numel()))
     at = _from(reader, state, shadow.world)
@@ -201,7 +207,9 @@ def _scale_change(reader: Reader, state: StepState, shadow: Shadow, tolerance: f
             if not bool(((far - factor * near).abs() <= allowed).all()):
                 return None
     norm = float(here.norm())
-    return float(there.norm()) / norm - 1 if norm > 0 else float("inf")
+    if not norm > 0:
+        return float("inf"), None
+    return float(there.norm()) / norm - 1, scale_channel(here, there, reader.neighbours.sizes, reader.real_sizes)
 
 
 def _carriers(reader: Reader, state: StepState, shadow: Shadow, tolerance: float) -> tuple[str, ...]:

@@ -19,10 +19,12 @@ class MapReader:
     """Remembers the form of L from step to step.
 
     ``internal`` are latents that no single released coordinate takes up: they may steer what the mechanism keeps.
+    ``largest`` is the largest entry of L as it was read last.
     """
 
     def __init__(self) -> None:
         self.internal: Tensor | None = None
+        self.largest = 0.0
         self._form: NoiseMap | None = None
         self._size = 0
 
@@ -53,6 +55,15 @@ class MapReader:
             tolerance: absolute.
             release: to probe with.
         """
+        found = self._read(at, z, nudge, seen, tolerance, release)
+        if found is not None:
+            entries = found.scale if isinstance(found, Diagonal) else found.matrix
+            self.largest = float(entries.abs().max()) if entries.numel() else 0.0
+        return found
+
+    def _read(
+        self, at: Tensor, z: Tensor, nudge: Tensor, seen: Tensor, tolerance: float, release: Release
+    ) -> NoiseMap | None:
         match self._form:
             case Diagonal() as form if z.numel() == self._size and z.numel():
                 scale = torch.where(form.source >= 0, seen / nudge[form.source.clamp_min(0)], 0.0)

@@ -45,7 +45,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What the worker found; every list has one entry for each step."""
+    """What the worker found; every list has one entry for each step, but ``watched``: statistics of runs that were planned
+    for comparison with a process that is not watched, one list a plan."""
 
     reported: tuple[float | None, ...]
     measured: tuple[float | None, ...]
@@ -54,6 +55,7 @@ class Result:
     pair: str
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    watched: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 
 def encode_request(request: Request) -> str:
@@ -99,6 +101,7 @@ def encode_result(result: Result) -> dict[str, Any]:
         "pair": result.pair,
         "notes": list(result.notes),
         "problems": [encode_problem(problem) for problem in result.problems],
+        "watched": [[list(pair) for pair in statistics] for statistics in result.watched],
     }
 
 
@@ -129,6 +132,7 @@ def decode_result(fields: Any, steps: int) -> Result:
         pair=_text(fields, "pair"),
         notes=tuple(_checked_text(note, "notes") for note in _list(fields, "notes", None)[:_PROBLEM_LIMIT]),
         problems=tuple(decode_problem(item) for item in _list(fields, "problems", None)[:_PROBLEM_LIMIT]),
+        watched=tuple(_statistics(item) for item in fields.get("watched", [])),
     )
 
 
@@ -153,6 +157,15 @@ def decode_problem(fields: Any) -> Problem:
         line,
         {str(key): _plain(value) for key, value in _mapping(fields.get("evidence"), "evidence").items()},
     )
+
+
+def _statistics(value: Any) -> tuple[tuple[float, float], ...]:
+    if not isinstance(value, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(number) in {int, float} for number in pair)
+        for pair in value
+    ):
+        raise InvalidMessage(f"watched: expected lists of two numbers, got {value!r:.60}")
+    return tuple((float(first), float(second)) for first, second in value)
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

@@ -83,7 +83,7 @@ class Readers:
             bank=bank,
             quiet=quiet,
         )
-        return Reader(session, neighbours, request.seed)
+        return Reader(session, neighbours, request.seed, [math.prod(shape) for shape in config.parameter_shapes])
 
 
 def _dataset_for(rows: int, dataset_size: int, batch_size: int) -> int:

@@ -41,7 +41,7 @@ def passes_beside(reader: Reader, state: StepState, inside: Inside, coupled: Cou
         tolerance = tolerance_of(state, here.inner, there.inner)
         shift, _ = coupled.noise.shift(here.inner - there.inner, tolerance, state.freshness.fresh)
         again = look(reader, state, inside, _all_changed(reader, state), z + shift)
-        if releases_equal(reader, state, here, again):
+        if releases_equal(reader, state, inside, here, again, z):
             return None
     message = (
         f"step {state.step}: with the values before post-processing made equal by shifted noise, the release still differs "

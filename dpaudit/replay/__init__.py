@@ -1,6 +1,7 @@
 """The replay layer: reported schedule against measured schedule against ledger, then accounting of what really ran."""
 
+from .honest_noise import Schedule, cost, honest_factor, quotable_schedule
 from .ledger import compare_ledger
 from .schedules import Replay, replay
 
-__all__ = ["Replay", "compare_ledger", "replay"]
+__all__ = ["Replay", "Schedule", "compare_ledger", "cost", "honest_factor", "quotable_schedule", "replay"]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dpaudit.accounting import epsilon_bracket, honest_noise_factor
+from dpaudit.accounting import epsilon_bracket
 from dpaudit.contract import (
     Bracket,
     EventTrace,
@@ -19,6 +19,7 @@ from dpaudit.contract import (
 )
 
 from .claim import claim_findings, claimed_epsilon
+from .honest_noise import honest_factor, quotable_schedule
 
 SIGMA_TOLERANCE = 1e-5
 """Relative gap between two noise multipliers that is rounding, not a disagreement: float32 keeps about 1e-7 a value, and
@@ -84,7 +85,7 @@ def replay(
         reported=reported_bracket,
         replayed=replayed,
         effective=effective,
-        honest_noise_factor=_honest_factor(config, measured, static),
+        honest_noise_factor=honest_factor(config, quotable_schedule(measurement, static)),
         findings=findings,
         seconds=time.monotonic() - started,
     )
@@ -218,14 +219,6 @@ def _disagreements(
 
 def _at_most(reported: tuple[float, ...], measured: tuple[float, ...]) -> bool:
     return all(told <= seen * (1 + SIGMA_TOLERANCE) for told, seen in zip(reported, measured, strict=True))
-
-
-def _honest_factor(config: RunConfig, measured: tuple[float, ...] | None, static: StaticResult | None) -> float | None:
-    """Solved through the whole schedule: the proved one where there is one, else the measured one."""
-    schedule = static.sigma_effective if static is not None and static.sigma_effective else measured
-    if schedule is None or not min(schedule) > 0:
-        return None  # no multiple of a missing noise is honest
-    return honest_noise_factor(EventTrace.of_run(config, schedule), config.target_epsilon, config.target_delta)
 
 
 def _outcome(config: RunConfig, findings: tuple[Finding, ...], replayed: Bracket) -> Outcome:
