@@ -12,6 +12,7 @@ from dpaudit.contract import NoiseClass, Severity, Strength
 from dpaudit.contract import Rows as CellRows
 
 from . import python_draws, torch_draws
+from .claims import check_claim
 from .coupling import Reader
 from .guard import Attempt
 from .loading import CandidateError, load_candidate
@@ -58,6 +59,7 @@ def examine_candidate(request: Request, attempts: Sequence[Attempt], progress: C
         if readers.quiet:
             survey = _beside_others(readers, survey, request, deadline=started + 0.75 * request.time_limit)
         if survey.complete:
+            check_claim(request.config, readers.small(), survey)
             nonfinite_rows(request.config, readers.small(), survey)
         if survey.complete and NoiseClass.CLEAN in survey.classes:
             compare_real_shapes(request.config, readers, survey, deadline=started + 0.9 * request.time_limit)
