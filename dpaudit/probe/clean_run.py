@@ -83,8 +83,9 @@ def follow(
     return out
 
 
-def _guard(path: str) -> None:
-    """Refuse what the worker refuses, without importing dpaudit."""
+def _guard(path: str, memory_mib: int) -> None:
+    """Refuse what the worker refuses, without importing dpaudit, and limit memory as there."""
+    import resource
     from importlib.util import module_from_spec, spec_from_file_location
     from pathlib import Path
 
@@ -95,6 +96,9 @@ def _guard(path: str) -> None:
     sys.modules["_guard"] = module
     spec.loader.exec_module(module)
     module.Guard(path, Path.cwd()).install()
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_mib * 2**20,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**26, 2**26))
 
 
 def _main() -> None:
@@ -115,9 +119,9 @@ def _main() -> None:
         {"torch": torch, "math": math, "np": np, "sp_optimize": sp_optimize, "nn": nn, "F": functional}
     )
     module.__dict__["__file__"] = request["path"]
+    _guard(request["path"], request["memory_limit_mib"])
     exec(compile(request["text"], request["path"], "exec"), module.__dict__)
     cls = module.__dict__[request["class_name"]]
-    _guard(request["path"])
     answers = []
     for plan in request["plans"]:
         answers.append(

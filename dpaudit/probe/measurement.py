@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from dpaudit.contract import Finding, Measurement, NoiseClass, Outcome, RunConfig, Severity, UsageError
@@ -11,7 +10,7 @@ from .messages import Request, Result
 from .problem import Problem
 from .sandbox import run_worker
 from .source import MechanismSource
-from .unwatched import CleanAnswer, compare, plans, run_clean
+from .unwatched import compare, plans, run_clean
 
 
 def measure(
@@ -60,12 +59,8 @@ def measure(
         time_limit=time_limit,
         memory_limit_mib=memory_limit_mib,
     )
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        clean = pool.submit(run_clean, request, plans(request))
-        answer = run_worker(request, progress)
-        result = (
-            _nothing_read(config, answer) if isinstance(answer, Problem) else _compared(request, answer, clean.result())
-        )
+    answer = run_worker(request, progress)
+    result = _nothing_read(config, answer) if isinstance(answer, Problem) else _compared(request, answer)
     findings = tuple(_finding(problem, source) for problem in result.problems)
     return Measurement(
         outcome=_outcome(result, findings),
@@ -80,10 +75,11 @@ def measure(
     )
 
 
-def _compared(request: Request, result: Result, clean: CleanAnswer) -> Result:
+def _compared(request: Request, result: Result) -> Result:
     """The result, with what a comparison with a process that nothing watches adds to it."""
     if not all(measured is not None for measured in result.measured):
         return result  # nothing that was read could be relied upon anyway
+    clean = run_clean(request, plans(request))
     problem, note = compare(request, [list(statistics) for statistics in result.watched], clean)
     notes = (*result.notes, note) if note else result.notes
     if problem is None:

@@ -40,7 +40,7 @@ _STEPS = 3
 _REAL_ELEMENTS = 30_000_000
 _TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 _SECONDS = 4.0
-_GRACE = 60.0
+_GRACE = 120.0
 _KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
@@ -139,7 +139,10 @@ def run_clean(request: Request, wanted: list[dict[str, Any]], *, watched: bool =
         home = Path(folder)
         (home / "work").mkdir()
         tree = select(ast.parse(request.text, filename=request.path), request.class_name)
-        content = {"text": ast.unparse(tree), "path": request.path, "class_name": request.class_name, "plans": wanted}
+        content = {
+            "text": ast.unparse(tree), "path": request.path, "class_name": request.class_name, "plans": wanted,
+            "memory_limit_mib": request.memory_limit_mib,
+        }  # fmt: skip
         (home / "request.json").write_text(json.dumps(content), encoding="utf-8")
         answer = home / "answer.json"
         limit = _GRACE + sum(plan["seconds"] for plan in wanted)

@@ -25,6 +25,7 @@ def watched_statistics(candidate: Candidate, plan: dict[str, Any]) -> Statistics
 def _main() -> None:
     from .examination import prepare
     from .guard import Guard
+    from .worker import limit_resources
 
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     answer = open(sys.argv[2], "w", encoding="utf-8")  # noqa: SIM115 - opened before the candidate may open nothing
@@ -32,6 +33,7 @@ def _main() -> None:
     candidate = load_candidate(request["text"], request["path"], request["class_name"])
     guard = Guard(request["path"], Path.cwd())
     guard.install()
+    limit_resources(request["memory_limit_mib"])
     answers = [watched_statistics(candidate, plan) for plan in request["plans"]]
     guard.off()
     answer.write(json.dumps(answers))
