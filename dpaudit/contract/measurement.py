@@ -24,6 +24,8 @@ class Measurement:
         findings: what was found, with lines in the candidate's source.
         seconds: wall time.
         notes: limits that a reader must know (steps read at small shape only, ...).
+        post_processed: the release of some step is no affine function of the noise: ``measured`` is that of the values which it
+            is computed from, and what is seen at the output (a scale, a bound) says nothing about the noise.
     """
 
     outcome: Outcome
@@ -35,3 +37,4 @@ class Measurement:
     findings: tuple[Finding, ...]
     seconds: float
     notes: tuple[str, ...] = ()
+    post_processed: bool = False

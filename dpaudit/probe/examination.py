@@ -82,6 +82,7 @@ def examine_candidate(request: Request, attempts: Sequence[Attempt], progress: C
         problems=tuple(survey.problems),
         notes=tuple(survey.notes),
         watched=watched,
+        post_processed=survey.inside is not None,
     )
 
 

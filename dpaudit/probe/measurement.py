@@ -72,6 +72,7 @@ def measure(
         findings=findings,
         seconds=time.monotonic() - started,
         notes=result.notes,
+        post_processed=result.post_processed,
     )
 
 

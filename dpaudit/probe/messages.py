@@ -56,6 +56,7 @@ class Result:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     watched: tuple[tuple[tuple[float, float], ...], ...] = ()
+    post_processed: bool = False
 
 
 def encode_request(request: Request) -> str:
@@ -101,6 +102,7 @@ def encode_result(result: Result) -> dict[str, Any]:
         "pair": result.pair,
         "notes": list(result.notes),
         "problems": [encode_problem(problem) for problem in result.problems],
+        "post_processed": result.post_processed,
         "watched": [[list(pair) for pair in statistics] for statistics in result.watched],
     }
 
@@ -132,6 +134,7 @@ def decode_result(fields: Any, steps: int) -> Result:
         pair=_text(fields, "pair"),
         notes=tuple(_checked_text(note, "notes") for note in _list(fields, "notes", None)[:_PROBLEM_LIMIT]),
         problems=tuple(decode_problem(item) for item in _list(fields, "problems", None)[:_PROBLEM_LIMIT]),
+        post_processed=_typed(fields, "post_processed", bool) if "post_processed" in fields else False,
         watched=tuple(_statistics(item) for item in fields.get("watched", [])),
     )
 

@@ -76,7 +76,8 @@ def search(
     if isinstance(answer, Problem):
         return _nothing(answer.message, (_finding(answer, source, config),), started)
     epsilon = _demonstrated_epsilon(config, dict(answer.demonstrated))
-    findings = tuple(_weighed(_finding(p, source, config), config, epsilon, answer) for p in answer.problems)
+    weighed = (_weighed(_finding(p, source, config), config, epsilon, answer) for p in answer.problems)
+    findings = tuple(_at_the_output(finding) if measurement.post_processed else finding for finding in weighed)
     return PropertyResult(
         outcome=_outcome(findings, answer),
         summary=_summary(findings, answer),
@@ -110,6 +111,14 @@ def _demonstrated_epsilon(config: RunConfig, sigmas: dict[int, float]) -> float 
 
     schedule = tuple(max(sigmas.get(step, math.inf), _SMALLEST) for step in range(config.total_steps))
     return epsilon_bracket(EventTrace.of_run(config, schedule), config.target_delta).lower
+
+
+def _at_the_output(finding: Finding) -> Finding:
+    """What the scale or the bound of a post-processed release shows is no witness: clamping a release is free."""
+    if finding.rule not in {"DPA202", "DPA214"}:
+        return finding
+    message = f"{finding.message}. The release is post-processed, and this was seen at the output: it is no witness"
+    return replace(finding, severity=Severity.MAJOR, strength=Strength.HEURISTIC, message=message)
 
 
 def _weighed(finding: Finding, config: RunConfig, epsilon: float | None, report: Report) -> Finding:
