@@ -116,8 +116,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if kind == _COIN:
             self.note_coin()
             return func(*args, **kwargs)
-        generator = kwargs.get("generator") or torch.default_generator
-        identity = identity_of(generator) if self.identify else 0
+        identity = identity_of(generator_of(args, kwargs)) if self.identify else 0
         mean, std = moments_of(func, args, kwargs)
         out = func(*args, **kwargs)
         if out.device.type == "meta":
@@ -210,6 +209,23 @@ def _kind(func: Any) -> int:
     if torch.Tag.nondeterministic_seeded not in func.tags:
         return _PLAIN
     return _GAUSSIAN if func._schema.name.split("::")[1] in _GAUSSIAN_OPS else _COIN
+
+
+def generator_of(args: Any, kwargs: Any) -> torch.Generator:
+    """The generator that a draw takes from: the one it is given, else its device's own."""
+    given = kwargs.get("generator")
+    if given is not None:
+        return given  # type: ignore[no-any-return]
+    named = kwargs.get("device")
+    tensor = next((value for value in args if isinstance(value, Tensor)), None)
+    device = torch.device(named) if named is not None else None if tensor is None else tensor.device
+    if device is None:
+        device = torch.get_default_device()
+    if device.type != "cuda":
+        return torch.default_generator
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator: torch.Generator = torch.cuda.default_generators[index]
+    return generator
 
 
 def identity_of(generator: torch.Generator) -> int:

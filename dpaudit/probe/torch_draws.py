@@ -59,8 +59,7 @@ def _drawn(draw: Any, args: Any, kwargs: Any, mean: Any, std: Any) -> Tensor:
         out = draw(*args, **kwargs)
         current.wrapped.append(out.numel() if type(out) is Tensor else -1)
         return out
-    generator = kwargs.get("generator") or torch.default_generator
-    identity = tape.identity_of(generator) if current.identify else 0
+    identity = tape.identity_of(tape.generator_of(args, kwargs)) if current.identify else 0
     mean, std = copied(mean), copied(std)
     out = draw(*args, **kwargs)
     values = current.gaussian(identity, out, mean, std)

@@ -40,6 +40,48 @@ def test_a_draw_is_replayed_bit_for_bit_and_overridden_exactly(draw):
     assert recording.coins == 0
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda gens: (torch.randn(3, generator=gens[0]), torch.randn(3, generator=gens[1])),
+        lambda gens: (
+            torch.empty(3).normal_(generator=gens[0]),
+            torch.normal(0.0, 1.0, (3,), generator=gens[1]),
+        ),
+        lambda gens: (torch.randn(3), torch.randn(3, generator=gens[0])),
+    ],
+)
+def test_draws_of_several_generators_are_latents_of_their_own(draw):
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    out, recording = _recorded(lambda: torch.cat(draw(generators)))
+    assert [recorded.numel for recorded in recording.draws] == [3, 3]
+    assert recording.latents.numel() == 6
+    assert torch.allclose(recording.latents.float(), out)
+
+
+def test_two_generators_in_one_state_draw_one_latent():
+    pair = [torch.Generator().manual_seed(7) for _ in range(2)]
+    _, recording = _recorded(lambda: [torch.randn(3, generator=generator) for generator in pair])
+    assert recording.latents.numel() == 3
+    assert recording.shared() is recording.draws[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_draws_on_a_cuda_device_are_latents():
+    def draws():
+        torch.cuda.manual_seed(3)
+        return torch.randn(4, device="cuda") + torch.zeros(4, device="cuda").normal_(0.0, 2.0)
+
+    out, recording = _recorded(draws)
+    assert [draw.numel for draw in recording.draws] == [4, 4]
+    assert recording.latents.numel() == 8
+    zero = run(Tape("nowhere.py", replay=recording, latents=0 * recording.latents), draws)
+    assert bool((zero == 0).all())
+    again = run(Tape("nowhere.py", replay=recording), draws)
+    assert torch.equal(out, again)
+
+
 def test_reseeded_draws_are_one_latent_and_a_shorter_one_is_a_prefix():
     def draws():
         torch.manual_seed(7)
