@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             return _with_expectation(report, expectations.get(_file(spec)))
 
         reports = _in_order(examine, specs, arguments.jobs)
+    if arguments.out:
+        reports = tuple(_with_rerun(report, Path(arguments.out) / "report.json") for report in reports)
     _emit(reports, arguments)
     surprises = _surprises(reports, expectations) if arguments.expect else ()
     for line in surprises:
@@ -89,6 +91,17 @@ def _emit(reports: Sequence[AuditReport], arguments: argparse.Namespace) -> None
 
 def _with_expectation(report: AuditReport, expectation: Expectation | None) -> AuditReport:
     return report if expectation is None else replace(report, expected=expectation.verdicts)
+
+
+def _with_rerun(report: AuditReport, record: Path) -> AuditReport:
+    """Findings with the command that shows each of them again from the written report."""
+    findings = tuple(
+        replace(
+            finding, rerun=shlex.join(["dpaudit", "rerun", str(record), str(number), "--mechanism", report.mechanism])
+        )
+        for number, finding in enumerate(report.findings, 1)
+    )
+    return replace(report, findings=findings)
 
 
 def _surprises(reports: Sequence[AuditReport], expectations: Mapping[Path, Expectation]) -> tuple[str, ...]:

@@ -4,15 +4,18 @@ from .auditing import TrainingResult, audit
 from .decision import REQUIRED_LAYERS, Decision, decide
 from .expectations import Expectation, read_expectations
 from .plan import DEFAULT_LAYERS, plan_layers
+from .reproduction import Reproduction, reproduce
 
 __all__ = [
     "DEFAULT_LAYERS",
     "REQUIRED_LAYERS",
     "Decision",
     "Expectation",
+    "Reproduction",
     "TrainingResult",
     "audit",
     "decide",
     "plan_layers",
     "read_expectations",
+    "reproduce",
 ]

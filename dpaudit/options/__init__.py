@@ -10,6 +10,7 @@ from .common import EXIT_CODES, Commands
 from .explain import add_explain
 from .gate import add_gate
 from .reports import add_report, add_verify
+from .rerun import add_rerun
 from .training import add_train
 
 COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
@@ -19,6 +20,7 @@ COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
     add_calibrate,
     add_report,
     add_verify,
+    add_rerun,
     add_explain,
     add_bound,
 )

@@ -18,14 +18,22 @@ from dpaudit.probe.world import UncopyableState
 
 from . import checks_conduct, checks_effect, checks_noise, checks_precision
 from .batches import Beside, Geometry
-from .demonstration import demonstrate
+from .demonstration import Demonstration, demonstrate
 from .directed import directed_search
 from .explorer import SINGLE_TOLERANCE, TOLERANCE, Example, Explorer, Fault, OutOfTime
 from .histories import make_session, moments_of
 from .moments import Moment
 from .readings import Unreadable
 from .report import Report
-from .wording import contribution_problem, counterexample, failed, noise_problem, not_finite_problem, pair_in_words
+from .wording import (
+    contribution_problem,
+    counterexample,
+    failed,
+    noise_problem,
+    not_finite_problem,
+    pair_in_words,
+    with_worst,
+)
 
 _SHRINK_EXAMPLES = 100
 _RANDOM_EXAMPLES = 80
@@ -51,7 +59,8 @@ class Examination:
         self.problems: list[Problem] = []
         self.incomplete: list[str] = []
         self.notes: list[str] = []
-        self.demonstrated: dict[int, float] = {}
+        self.demonstrated = Demonstration({}, others_matter=False)
+        self.beside_others = Demonstration({}, others_matter=True)
         self.raw = request.config.cell.nonfinite is NonFinite.RAW
 
     def run(self, attempts: Sequence[Attempt]) -> Report:
@@ -72,7 +81,8 @@ class Examination:
             worst=None if worst is None else worst[0],
             worst_reported=None if worst is None or main is None else main.reported(worst[1]),
             worst_pair="" if worst is None or main is None else pair_in_words(main, worst[1]),
-            demonstrated=tuple(sorted(self.demonstrated.items())),
+            demonstrated=tuple(sorted(self.demonstrated.steps.items())),
+            beside_others=tuple(sorted(self.beside_others.steps.items())),
             incomplete=tuple(dict.fromkeys(self.incomplete)),
             tried=0 if main is None else main.tried + (single.tried if single and single is not main else 0),
             notes=tuple(self.notes),
@@ -148,24 +158,39 @@ class Examination:
                 self._add(noise_problem(explorer, shrunk, effect))
             elif effect is not None:
                 # The simplest row shows the fault; the worst one says how bad it is.
-                self._add(contribution_problem(explorer, shrunk, effect, single_only=single_only))
+                problem = contribution_problem(explorer, shrunk, effect, single_only=single_only)
                 if not single_only:
                     self._demonstrate(explorer, shrunk)
+                    problem = with_worst(explorer, problem)
+                self._add(problem)
 
     def _demonstrate(self, explorer: Explorer, shrunk: Example) -> None:
-        """Follow the worst pair along a run, for what its steps cost together; one that rounding does not blur, if possible."""
+        """Follow the worst pairs along a run, for what their steps cost: first one that bounds epsilon, then any other.
+
+        One that rounding does not blur is preferred.
+        """
         assert explorer.worst is not None
         directed_search(explorer, explorer.worst[1], _CLIMB_CALLS)
-        deadline = min(self.deadline, time.monotonic() + _DEMONSTRATION_SECONDS)
-        for example in dict.fromkeys((explorer.worst_above(_MILD), shrunk, explorer.worst[1])):
-            if example is None:
-                continue
-            session = self.session(explorer.moments[0].session.dtype)
-            self.demonstrated = demonstrate(
-                session, self.config, self.geometry, example.beside, example.pattern, deadline
+        alone = (explorer.worst_above(_MILD, content="zeros"), explorer.worst_above(0.0, content="zeros"))
+        beside = (explorer.worst_above(_MILD), shrunk, explorer.worst[1])
+        for example in dict.fromkeys((*alone, *beside)):
+            known = (
+                self.beside_others if example is not None and example.beside.content != "zeros" else self.demonstrated
             )
-            if self.demonstrated:
-                return
+            if example is None or known.steps:
+                continue
+            followed = demonstrate(
+                self.session(explorer.moments[0].session.dtype),
+                self.config,
+                self.geometry,
+                example.beside,
+                example.pattern,
+                min(self.deadline, time.monotonic() + _DEMONSTRATION_SECONDS),
+            )
+            if followed.others_matter:
+                self.beside_others = self.beside_others if self.beside_others.steps else followed
+            else:
+                self.demonstrated = followed
 
     def _checks(self, main: Explorer, single: Explorer) -> Iterator[tuple[str, Callable[[], None]]]:
         first, typical = main.moments[0], self.typical
@@ -213,7 +238,9 @@ class Examination:
         dtype = main.moments[0].session.dtype
         mixed = replace(self.typical, content="mixed")
         first, second = (
-            checks_noise.noise_statistics(self.session(dtype, seed), self.config, self.geometry, mixed, self.deadline)
+            checks_noise.noise_statistics(
+                lambda seed: self.session(dtype, seed), self.config, self.geometry, mixed, self.deadline, seed
+            )
             for seed in (self.request.seed + 101, self.request.seed + 202)
         )
         problem = checks_noise.refuted(first, second, reading.line, reading.reported)

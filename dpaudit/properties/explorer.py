@@ -85,12 +85,13 @@ class Explorer:
         """The differing row of an example."""
         return self.moments[example.moment].row(example.pattern)
 
-    def worst_above(self, sigma: float) -> Example | None:
-        """The faulty example with the smallest noise multiplier that is not below ``sigma``."""
+    def worst_above(self, sigma: float, *, content: str | None = None) -> Example | None:
+        """The faulty example with the smallest noise multiplier that is not below ``sigma``; beside rows of ``content``."""
         read = {
             example: effect.sigma
             for example, effect in self._effects.items()
             if isinstance(effect, Effect) and effect.finite and effect.noise_ratio is None and effect.sigma >= sigma
+            if content in {None, example.beside.content}
         }
         faulty = [
             example for example in sorted(read, key=read.__getitem__)[:1] if Fault.CONTRIBUTION in self.faults(example)

@@ -71,3 +71,19 @@ def moments_of(
         release = session.call_unwatched(batch, step, config.epoch_of(step))
         session.reported_sigma(step, config.epoch_of(step))
     return found
+
+
+def walk(session: Session, config: RunConfig, geometry: Geometry, history: str, steps: int) -> Tensor | None:
+    """Walk the first ``steps`` steps of a run on rows of one content, as :func:`moments_of` does; the last release.
+
+    Raises:
+        CandidateError: the mechanism raised in one of the steps.
+    """
+    beside = Beside(content=history, count=geometry.counts()[0])
+    zero = torch.zeros(sum(geometry.sizes), dtype=session.dtype)
+    batch = geometry.tensors(geometry.without(beside, zero), session.dtype)
+    release: Tensor | None = None
+    for step in range(steps):
+        release = session.call_unwatched(batch, step, config.epoch_of(step))
+        session.reported_sigma(step, config.epoch_of(step))
+    return release

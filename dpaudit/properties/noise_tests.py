@@ -4,8 +4,13 @@ Input: residuals ``z`` [calls, coordinates], each meant to be N(0, 1) and indepe
 that hypothesis. The scale is tested in its LOWER tail only: more noise than claimed is no fault. Levels are divided
 among the tests by Holm's method, so that a whole battery errs with probability at most alpha.
 
-Sources: chi-square law of a sum of squares; Kolmogorov-Smirnov; Fisher's z for correlations (Fisher 1921); D'Agostino and
-Pearson 1973 where the scale is estimated; Holm 1979.
+Calls come in runs: consecutive calls of one object. A short run is repeated with fresh objects, so that the number of calls does
+not depend on its length; steps are compared within a run only.
+
+With a known scale every p-value is valid at any sample size: the chi-square and Kolmogorov-Smirnov laws are exact; a
+correlation of two coordinates has Student's law (Fisher 1915); products of calls some steps apart have independent fair
+signs given their sizes, so that Hoeffding's inequality bounds their sum (Hoeffding 1963, Theorem 2). With an estimated scale
+the test of normality (D'Agostino and Pearson 1973) is asymptotic. Holm 1979.
 """
 
 import math
@@ -44,18 +49,21 @@ class Battery:
     scale_upper: float
 
 
-def known_scale(z: Floats, alpha: float = GATE_ALPHA) -> Battery:
+def known_scale(z: Floats, alpha: float = GATE_ALPHA, *, run_length: int | None = None) -> Battery:
     """The battery for latents whose scale is known: scale, normality, lags, pairs of coordinates.
 
+    Args:
+        run_length: calls of each run, one run after the other; by default all calls are one run.
+
     Raises:
-        ValueError: fewer than 20 calls, or a value that is not finite.
+        ValueError: fewer than 20 calls, a value that is not finite, or runs that do not fill the calls.
     """
-    _check(z)
+    _check(z, run_length)
     total = float(np.square(z).sum())
     p_values = {
         "scale (lower tail)": float(stats.chi2.cdf(total, z.size)),
         "normality": float(stats.kstest(z.ravel(), "norm").pvalue),
-        **_lags(z),
+        **_lags(z, run_length or len(z)),
         **_pairs(z),
     }
     scale = math.sqrt(total / float(stats.chi2.ppf(alpha, z.size)))
@@ -76,8 +84,8 @@ def unknown_scale(residuals: Floats, alpha: float = GATE_ALPHA) -> Battery:
     z = centred[:, moving] / deviation[moving]
     if not z.size:
         raise ValueError("noise tests: no coordinate moves")
-    _check(z)
-    p_values = {"normality": float(stats.normaltest(z.ravel()).pvalue), **_lags(z), **_pairs(z)}
+    _check(z, None)
+    p_values = {"normality": float(stats.normaltest(z.ravel()).pvalue), **_lags(z, len(z)), **_pairs(z)}
     return _battery(p_values, z.size, alpha, math.inf)
 
 
@@ -96,19 +104,19 @@ def holm(p_values: list[float], alpha: float) -> list[bool]:
     return rejected
 
 
-def _lags(z: Floats) -> dict[str, float]:
-    """Correlation between calls 1 to 3 steps apart, pooled over coordinates."""
+def _lags(z: Floats, run_length: int) -> dict[str, float]:
+    """Products of calls 1 to 3 steps apart in a run, pooled over coordinates; by Hoeffding's inequality on their signs."""
+    runs = z.reshape(-1, run_length, z.shape[1])
     p_values = {}
-    for lag in range(1, _MAX_LAG + 1):
-        products = z[lag:] * z[:-lag]
-        p_values[f"independence of steps {lag} apart"] = _two_sided(
-            float(products.sum()) / math.sqrt(float(np.square(products).sum()) or 1.0)
-        )
+    for lag in range(1, min(_MAX_LAG, run_length - 1) + 1):
+        products = runs[:, lag:] * runs[:, :-lag]
+        score = float(products.sum()) / math.sqrt(float(np.square(products).sum()) or 1.0)
+        p_values[f"independence of steps {lag} apart"] = min(1.0, 2 * math.exp(-(score**2) / 2))
     return p_values
 
 
 def _pairs(z: Floats) -> dict[str, float]:
-    """The largest correlation between two coordinates, by Fisher's z with a Bonferroni factor for the number of pairs."""
+    """The largest correlation of two coordinates, by Student's law, with a Bonferroni factor for the number of pairs."""
     calls, coordinates = z.shape
     if coordinates < 2:
         return {}
@@ -117,12 +125,8 @@ def _pairs(z: Floats) -> dict[str, float]:
         correlations = np.atleast_2d(np.corrcoef(chosen, rowvar=False))
     above = np.nan_to_num(correlations[np.triu_indices(chosen.shape[1], 1)], nan=1.0)
     largest = min(float(np.abs(above).max()), 1 - 1e-15)
-    p_value = _two_sided(math.atanh(largest) * math.sqrt(calls - 3)) * above.size
-    return {"independence of coordinates": min(1.0, p_value)}
-
-
-def _two_sided(score: float) -> float:
-    return float(2 * stats.norm.sf(abs(score)))
+    score = largest * math.sqrt((calls - 2) / (1 - largest**2))
+    return {"independence of coordinates": min(1.0, 2 * float(stats.t.sf(score, calls - 2)) * above.size)}
 
 
 def _battery(p_values: dict[str, float], samples: int, alpha: float, scale_upper: float) -> Battery:
@@ -133,8 +137,10 @@ def _battery(p_values: dict[str, float], samples: int, alpha: float, scale_upper
     return Battery(p_values=p_values, rejected=rejected, samples=samples, alpha=alpha, scale_upper=scale_upper)
 
 
-def _check(z: Floats) -> None:
+def _check(z: Floats, run_length: int | None) -> None:
     if z.ndim != 2 or z.shape[0] < _FEW_CALLS:
         raise ValueError(f"noise tests: expected [calls, coordinates] with at least {_FEW_CALLS} calls, got {z.shape}")
     if not np.isfinite(z).all():
         raise ValueError("noise tests: expected finite residuals")
+    if run_length is not None and (run_length < 1 or z.shape[0] % run_length):
+        raise ValueError(f"noise tests: expected whole runs of {run_length} calls, got {z.shape[0]} calls")

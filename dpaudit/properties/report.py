@@ -21,7 +21,9 @@ class Report:
         worst: the smallest noise multiplier demonstrated on any row; ``None`` if no row could be read.
         worst_reported: the reported sigma at that step.
         worst_pair: the pair in words.
-        demonstrated: (step, noise multiplier) of the worst pair along one run, if a contribution was too large.
+        demonstrated: (step, noise multiplier) of a pair along one run, if a contribution was too large; its other rows are
+            zeros whose number changes nothing, so these steps bound epsilon from below.
+        beside_others: the same for a pair whose other rows may matter; these steps bound no epsilon.
         incomplete: why the search is not complete; empty if it is.
         tried: rows that were judged.
     """
@@ -31,6 +33,7 @@ class Report:
     worst_reported: float | None
     worst_pair: str
     demonstrated: tuple[tuple[int, float], ...] = ()
+    beside_others: tuple[tuple[int, float], ...] = ()
     incomplete: tuple[str, ...] = ()
     tried: int = 0
     notes: tuple[str, ...] = field(default=())
@@ -44,6 +47,7 @@ def encode_report(report: Report) -> dict[str, Any]:
         "worst_reported": report.worst_reported,
         "worst_pair": report.worst_pair[:_TEXT_LIMIT],
         "demonstrated": [[step, _text_if_infinite(sigma)] for step, sigma in report.demonstrated],
+        "beside_others": [[step, _text_if_infinite(sigma)] for step, sigma in report.beside_others],
         "incomplete": [text[:_TEXT_LIMIT] for text in report.incomplete[:_LIST_LIMIT]],
         "tried": report.tried,
         "notes": [text[:_TEXT_LIMIT] for text in report.notes[:_LIST_LIMIT]],
@@ -58,13 +62,6 @@ def decode_report(fields: Any, steps: int) -> Report:
     """
     if not isinstance(fields, Mapping):
         raise InvalidMessage(f"report: expected an object, got {type(fields).__name__}")
-    demonstrated = []
-    for item in _list(fields, "demonstrated", steps):
-        if not isinstance(item, list) or len(item) != 2 or type(item[0]) is not int or not 0 <= item[0] < steps:
-            raise InvalidMessage(f"demonstrated: expected [step, sigma], got {item!r:.60}")
-        demonstrated.append((item[0], _sigma(item[1])))
-    if len({step for step, _ in demonstrated}) != len(demonstrated):
-        raise InvalidMessage("demonstrated: a step is named twice")
     tried = fields.get("tried")
     if type(tried) is not int or tried < 0:
         raise InvalidMessage(f"tried: expected a whole number, got {tried!r:.60}")
@@ -73,11 +70,23 @@ def decode_report(fields: Any, steps: int) -> Report:
         worst=None if fields.get("worst") is None else _sigma(fields["worst"]),
         worst_reported=None if fields.get("worst_reported") is None else _sigma(fields["worst_reported"]),
         worst_pair=_text(fields.get("worst_pair")),
-        demonstrated=tuple(demonstrated),
+        demonstrated=_steps(fields, "demonstrated", steps),
+        beside_others=_steps(fields, "beside_others", steps),
         incomplete=tuple(_text(item) for item in _list(fields, "incomplete", _LIST_LIMIT)),
         tried=tried,
         notes=tuple(_text(item) for item in _list(fields, "notes", _LIST_LIMIT)),
     )
+
+
+def _steps(fields: Mapping[str, Any], name: str, steps: int) -> tuple[tuple[int, float], ...]:
+    found = []
+    for item in _list(fields, name, steps):
+        if not isinstance(item, list) or len(item) != 2 or type(item[0]) is not int or not 0 <= item[0] < steps:
+            raise InvalidMessage(f"{name}: expected [step, sigma], got {item!r:.60}")
+        found.append((item[0], _sigma(item[1])))
+    if len({step for step, _ in found}) != len(found):
+        raise InvalidMessage(f"{name}: a step is named twice")
+    return tuple(found)
 
 
 def _list(fields: Mapping[str, Any], name: str, limit: int) -> list[Any]:

@@ -29,7 +29,8 @@ class PropertyResult:
             and not merely suspected), INCONCLUSIVE (the candidate could not be run, or a check could not be made).
         findings: each with ``evidence["snippet"]``, a program that shows it, where one row does.
         worst_contribution: ``None`` if no row could be read.
-        demonstrated_epsilon: lower end of epsilon from the worst pair's demonstrated steps; ``None`` if none was followed.
+        demonstrated_epsilon: lower end of epsilon from a pair whose steps were demonstrated and whose other rows do not matter;
+            ``None`` if none was followed.
         seconds: wall time.
     """
 

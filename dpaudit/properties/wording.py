@@ -1,6 +1,7 @@
 """Problems of the search, in words and with their counterexample."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -51,6 +52,19 @@ def contribution_problem(explorer: Explorer, example: Example, effect: Effect, *
         why = "rounding to half precision after the clip" if half else "float32 rounding or overflow (not in float64)"
         return Problem("DPA213", Severity.MAJOR, Strength.PROOF, f"{message}: {why}", reading.line, evidence)
     return Problem("DPA201", Severity.MAJOR, Strength.PROOF, message, reading.line, evidence)
+
+
+def with_worst(explorer: Explorer, problem: Problem) -> Problem:
+    """A problem of a contribution with the worst pair that was found beside the simplest one."""
+    if explorer.worst is None or problem.rule != "DPA201":
+        return problem
+    sigma, example = explorer.worst
+    worst: dict[str, PlainData] = {
+        "noise_multiplier": _plain(sigma),
+        "pair": pair_in_words(explorer, example),
+        "counterexample": counterexample(explorer.moments[example.moment], example, explorer.row(example)).plain(),
+    }
+    return replace(problem, evidence={**problem.evidence, "worst": worst})
 
 
 def noise_problem(explorer: Explorer, example: Example, effect: Effect) -> Problem:
