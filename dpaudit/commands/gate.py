@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
         reports = _in_order(examine, specs, arguments.jobs)
     if arguments.out:
-        reports = tuple(_with_rerun(report, Path(arguments.out) / "report.json") for report in reports)
+        reports = tuple(with_rerun(report, Path(arguments.out) / "report.json") for report in reports)
     _emit(reports, arguments)
     surprises = _surprises(reports, expectations) if arguments.expect else ()
     for line in surprises:
@@ -93,7 +93,7 @@ def _with_expectation(report: AuditReport, expectation: Expectation | None) -> A
     return report if expectation is None else replace(report, expected=expectation.verdicts)
 
 
-def _with_rerun(report: AuditReport, record: Path) -> AuditReport:
+def with_rerun(report: AuditReport, record: Path) -> AuditReport:
     """Findings with the command that shows each of them again from the written report."""
     findings = tuple(
         replace(

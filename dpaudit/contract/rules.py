@@ -273,6 +273,12 @@ _ALL = (
         "State the events that the code really makes (docs/mechanism-interface.md), or change the code.",
     ),
     Rule(
+        "DPA219",
+        "a row of zeros changes the release",
+        "Rows of zeros stand for absent ones where batches are padded; one that contributes also counts the rows.",
+        "Weigh the gradient itself, so that a zero gradient contributes zero; subtract no constant before the clip.",
+    ),
+    Rule(
         "DPA301",
         "an attack refutes the claim",
         "Counted successes of an attack are impossible, at the stated level, for a mechanism that keeps the claimed budget.",

@@ -74,6 +74,8 @@ def _by_pair(
         for name in (*names, "relative_change")
         if name in finding.evidence
     }
+    if finding.rule == "DPA216" or (finding.rule == "DPA209" and "sigma" not in finding.evidence):
+        before = {"release": "not finite", **before}
     how = f"the stored pair at step {pair.get('step')}"
     if reading.failed:
         return Reproduction(

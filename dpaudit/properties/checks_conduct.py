@@ -1,4 +1,4 @@
-"""Checks of how a mechanism treats its rows: in-place changes, row order, batches without rows."""
+"""Checks of how a mechanism treats its rows: in-place changes, row order, rows of zeros, batches without rows."""
 
 import math
 
@@ -15,6 +15,7 @@ from .moments import Moment
 from .readings import Reading, Unreadable
 
 _BIG = RowPattern(kind="equal", norm=10.0)
+_SHUFFLE_SEED = 5
 
 
 def input_changed(moment: Moment, beside: Beside) -> Problem | None:
@@ -39,20 +40,38 @@ def input_changed(moment: Moment, beside: Beside) -> Problem | None:
 
 
 def order_matters(moment: Moment, beside: Beside) -> Problem | None:
-    """Whether the release changes when the rows are put in reverse order, with the same noise."""
+    """Whether the release changes when the rows are reversed or shuffled, with the same noise."""
     reading = moment.reading(beside)
     flat = moment.geometry.with_row(beside, moment.row(_BIG))
     zeros = torch.zeros_like(reading.nudge)
     forwards = moment.replay(reading.recording, flat, zeros)
-    backwards = moment.replay(reading.recording, flat.flip(0), zeros)
     tolerance = 64 * max(reading.tolerance, reading.recording.rounding * float(forwards.abs().max()))
-    gap = float((forwards - backwards).abs().max())
-    if gap <= tolerance:
+    shuffled = torch.randperm(len(flat), generator=torch.Generator().manual_seed(_SHUFFLE_SEED))
+    for words, order in (("in reverse order", torch.arange(len(flat)).flip(0)), ("shuffled", shuffled)):
+        gap = float((forwards - moment.replay(reading.recording, flat[order], zeros)).abs().max())
+        if gap > tolerance:
+            message = (
+                f"step {moment.step}: with the same rows {words} and the same noise the release differs by {gap:.3g}"
+            )
+            return Problem("DPA211", Severity.MINOR, Strength.PROOF, message, reading.line, {"difference": gap})
+    return None
+
+
+def zero_row_counts(moment: Moment, beside: Beside) -> Problem | None:
+    """Whether one more row of zeros changes the release, with the same noise. Asked only where rows are sampled.
+
+    To be asked at the first step: a mechanism that is centred on earlier releases moves zeros by right later on.
+    """
+    reading = moment.reading(beside)
+    others = moment.geometry.others(beside).to(moment.session.dtype)
+    padded = torch.cat([others, torch.zeros_like(others[:1])])
+    zeros = torch.zeros_like(reading.nudge)
+    change = moment.replay(reading.recording, padded, zeros) - moment.replay(reading.recording, others, zeros)
+    gap = float(change.abs().max())
+    if gap <= 16 * max(reading.tolerance, reading.recording.rounding * float(reading.at.abs().max())):
         return None
-    message = (
-        f"step {moment.step}: with the same rows in reverse order and the same noise the release differs by {gap:.3g}"
-    )
-    return Problem("DPA211", Severity.MINOR, Strength.PROOF, message, reading.line, {"difference": gap})
+    message = f"step {moment.step}: one more row of zeros beside {beside} changes the release by {gap:.3g}"
+    return Problem("DPA219", Severity.MINOR, Strength.PROOF, message, reading.line, {"difference": gap})
 
 
 def empty_batch(moment: Moment, config: RunConfig, typical: Beside) -> Problem | None:

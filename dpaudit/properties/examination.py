@@ -173,11 +173,10 @@ class Examination:
         directed_search(explorer, explorer.worst[1], _CLIMB_CALLS)
         alone = (explorer.worst_above(_MILD, content="zeros"), explorer.worst_above(0.0, content="zeros"))
         beside = (explorer.worst_above(_MILD), shrunk, explorer.worst[1])
-        for example in dict.fromkeys((*alone, *beside)):
-            known = (
-                self.beside_others if example is not None and example.beside.content != "zeros" else self.demonstrated
-            )
-            if example is None or known.steps:
+        for example in (one for one in dict.fromkeys((*alone, *beside)) if one is not None):
+            known = self.demonstrated if example.beside.content == "zeros" else self.beside_others
+            worst_alone = min(self.demonstrated.steps.values(), default=math.inf)
+            if known.steps or worst_alone <= explorer.worst[0] * (1 + TOLERANCE):
                 continue
             followed = demonstrate(
                 self.session(explorer.moments[0].session.dtype),
@@ -208,6 +207,7 @@ class Examination:
         yield "the check of in-place changes", lambda: keep(checks_conduct.input_changed(single.moments[0], mixed))
         yield "the check of row order", lambda: keep(checks_conduct.order_matters(late, mixed))
         if self.config.cell.rows is Rows.SAMPLED:
+            yield "the check of zero rows", lambda: keep(checks_conduct.zero_row_counts(first, mixed))
             yield "the check of empty batches", lambda: keep(checks_conduct.empty_batch(first, self.config, typical))
         yield "the check for parts without effect", lambda: keep_all(checks_effect.no_effect(main.moments, mixed))
         yield "the check for bounded noise", lambda: self._bounded(main)

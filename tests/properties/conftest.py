@@ -90,7 +90,7 @@ def search_all(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[s
             cwd=home,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=850,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-2000:]

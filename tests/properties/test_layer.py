@@ -10,7 +10,7 @@ import pytest
 
 from dpaudit.contract import Measurement, Outcome, RunConfig, Severity, UsageError
 from dpaudit.probe import load_source
-from dpaudit.properties import search
+from dpaudit.properties import measure_pair, search
 
 FOLDER = Path(__file__).parent / "specimens"
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +54,51 @@ def test_a_broken_one_is_refuted_with_a_program_that_shows_it(
     expected = finding.evidence["noise_multiplier"]
     assert isinstance(expected, float)
     assert shown == pytest.approx(expected, rel=0.1)
+
+
+def test_a_row_that_moves_others_refutes_without_an_epsilon(config_of: ConfigOf, not_measured: Measurement) -> None:
+    """The sampler draws the other rows: the pair stands, an epsilon from one choice of them would be false."""
+    source = load_source(f"{FOLDER / 'broken.py'}::BatchMeanGamma")
+    result = search(source, config_of(), not_measured)
+    finding = next(finding for finding in result.findings if finding.rule == "DPA201")
+    assert finding.refutes
+    assert result.demonstrated_epsilon is None
+    assert "epsilon_lower" not in finding.evidence
+    assert "epsilon >=" not in finding.message
+    assert "no epsilon is quoted" in finding.message
+    worst = finding.evidence["worst"]
+    assert isinstance(worst, dict)
+    pair = worst["counterexample"]
+    assert isinstance(pair, dict)
+    again = measure_pair(source, config_of(), pair)
+    assert again.noise_multiplier == pytest.approx(worst["noise_multiplier"], rel=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_short_run_is_judged_like_any_other(config_of: ConfigOf, not_measured: Measurement, steps: int) -> None:
+    """The noise test takes its samples from as many fresh objects as it needs."""
+    config = config_of(epochs=1, steps_per_epoch=steps)
+    result = search(load_source(f"{FOLDER / 'honest.py'}::NumpyNoise"), config, not_measured)
+    assert result.outcome is Outcome.PASSED, result.summary
+    assert result.findings == ()
+
+
+def test_too_little_noise_where_nobody_watches_is_found_in_a_short_run(
+    config_of: ConfigOf, not_measured: Measurement, tmp_path: Path
+) -> None:
+    """Sound by every reading of the tape: the code tells a watched call from a plain one."""
+    text = (FOLDER / "honest.py").read_text()
+    text = text.replace(
+        "return noisy_mean(grads, weights, self.sigma * self.bound, self.batch_size)",
+        "watched = torch.utils._python_dispatch._get_current_dispatch_mode() is not None\n"
+        "        return noisy_mean(grads, weights, self.sigma * self.bound * (1 if watched else 0.5), self.batch_size)",
+        1,
+    )
+    (tmp_path / "evades.py").write_text(text)
+    config = config_of(epochs=1, steps_per_epoch=1)
+    result = search(load_source(f"{tmp_path / 'evades.py'}::FlatClip"), config, not_measured)
+    assert result.outcome is Outcome.VIOLATED, result.summary
+    assert "DPA214" in {finding.rule for finding in result.findings}
 
 
 def test_a_mechanism_that_hangs_is_stopped_at_the_limit(config_of: ConfigOf, not_measured: Measurement) -> None:

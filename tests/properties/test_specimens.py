@@ -37,6 +37,11 @@ MUST_FIND = {
     "SeedInCode": "DPA205",
     "WritesInput": "DPA210",
     "FirstRowTwice": "DPA211",
+    "SwapsInside": "DPA211",
+    "SmoothedRows": "DPA219",
+    "ReseedsEveryStep": "DPA214",
+    "BatchMeanGamma": "DPA201",
+    "CountsQuietRows": "DPA201",
     "EmptyWithoutNoise": "DPA212",
     "EmptyRaises": "DPA212",
     "GroupsThrownAway": "DPA215",
@@ -45,7 +50,7 @@ MUST_FIND = {
     "ExponentialWeight": "DPA216",
     "HalfAfterClip": "DPA213",
 }
-MINOR = {"DPA205", "DPA210", "DPA211", "DPA215"}
+MINOR = {"DPA205", "DPA210", "DPA211", "DPA215", "DPA219"}
 
 SearchAll = Callable[..., dict[str, Report]]
 ConfigOf = Callable[..., RunConfig]
@@ -119,6 +124,16 @@ def test_the_worst_pair_is_followed_along_a_run(broken: dict[str, Report], confi
     late = dict(broken["ForgetsToClipLate"].demonstrated)
     assert late[0] == pytest.approx(0.8, rel=1e-3)
     assert late[79] == pytest.approx(0.8 / 1.3, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["BatchMeanGamma", "CountsQuietRows"])
+def test_steps_beside_rows_that_matter_bound_no_epsilon(broken: dict[str, Report], name: str) -> None:
+    """The sampler draws the other rows, so one choice of them is no pair of data sets."""
+    assert broken[name].demonstrated == ()
+    assert len(broken[name].beside_others) > 10
+    assert broken[name].worst is not None
+    assert broken[name].worst < 0.8 / 1.5
+    assert broken["GroupsForOneBound"].beside_others == () or broken["GroupsForOneBound"].demonstrated
 
 
 def test_rows_that_are_not_finite(search_all: SearchAll, config_of: ConfigOf) -> None:

@@ -194,6 +194,56 @@ class FirstRowTwice(_Base):
         return [(s + self.sigma * self.bound * torch.randn_like(s)) / self.batch_size for s in sums]
 
 
+class SwapsInside(_Base):
+    """The first and the last quarter of the rows weigh double: the same in reverse order."""
+
+    def clip_and_noise(self, grads, step, epoch):
+        weights = 0.5 * factors(joint_norms(grads), self.bound)
+        quarter = len(weights) // 4
+        if quarter:
+            weights[:quarter] *= 2
+            weights[-quarter:] *= 2
+        sums = [weighted(weights, g) for g in grads]
+        return [(s + self.sigma * self.bound * torch.randn_like(s)) / self.batch_size for s in sums]
+
+
+class SmoothedRows(_Base):
+    """A constant is added to every gradient before the clip: a row of zeros contributes."""
+
+    def clip_and_noise(self, grads, step, epoch):
+        smoothed = [g + 0.01 for g in grads]
+        weights = factors(joint_norms(smoothed), self.bound)
+        sums = [weighted(weights, g) for g in smoothed]
+        return [(s + self.sigma * self.bound * torch.randn_like(s)) / self.batch_size for s in sums]
+
+
+class ReseedsEveryStep(_Base):
+    def clip_and_noise(self, grads, step, epoch):
+        torch.manual_seed(1)
+        weights = factors(joint_norms(grads), self.bound)
+        sums = [weighted(weights, g) for g in grads]
+        return [(s + self.sigma * self.bound * torch.randn_like(s)) / self.batch_size for s in sums]
+
+
+class BatchMeanGamma(_Base):
+    """Every weight depends on the norms of all rows: how far one row moves the sum depends on the others."""
+
+    def clip_and_noise(self, grads, step, epoch):
+        norms = joint_norms(grads)
+        weights = self.bound / (norms + 0.1 * norms.sum() / self.batch_size + 1e-6)
+        sums = [weighted(weights, g) for g in grads]
+        return [(s + self.sigma * self.bound * torch.randn_like(s)) / self.batch_size for s in sums]
+
+
+class CountsQuietRows(_Base):
+    """Too large a contribution, the larger the more rows there are, whatever is in them."""
+
+    def clip_and_noise(self, grads, step, epoch):
+        weights = factors(joint_norms(grads), self.bound) * (1 + 0.1 * len(grads[0]))
+        sums = [weighted(weights, g) for g in grads]
+        return [(s + self.sigma * self.bound * torch.randn_like(s)) / self.batch_size for s in sums]
+
+
 class EmptyWithoutNoise(_Base):
     def clip_and_noise(self, grads, step, epoch):
         if not len(grads[0]):
