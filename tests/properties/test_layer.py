@@ -83,22 +83,11 @@ def test_a_short_run_is_judged_like_any_other(config_of: ConfigOf, not_measured:
     assert result.findings == ()
 
 
-def test_too_little_noise_where_nobody_watches_is_found_in_a_short_run(
-    config_of: ConfigOf, not_measured: Measurement, tmp_path: Path
-) -> None:
-    """Sound by every reading of the tape: the code tells a watched call from a plain one."""
-    text = (FOLDER / "honest.py").read_text()
-    text = text.replace(
-        "return noisy_mean(grads, weights, self.sigma * self.bound, self.batch_size)",
-        "watched = torch.utils._python_dispatch._get_current_dispatch_mode() is not None\n"
-        "        return noisy_mean(grads, weights, self.sigma * self.bound * (1 if watched else 0.5), self.batch_size)",
-        1,
-    )
-    (tmp_path / "evades.py").write_text(text)
-    config = config_of(epochs=1, steps_per_epoch=1)
-    result = search(load_source(f"{tmp_path / 'evades.py'}::FlatClip"), config, not_measured)
-    assert result.outcome is Outcome.VIOLATED, result.summary
-    assert "DPA214" in {finding.rule for finding in result.findings}
+def test_a_fault_of_the_noise_is_found_in_a_short_run(config_of: ConfigOf, not_measured: Measurement) -> None:
+    config = config_of(epochs=1, steps_per_epoch=2)
+    result = search(load_source(f"{FOLDER / 'broken.py'}::ReseedsEveryStep"), config, not_measured)
+    finding = next(finding for finding in result.findings if finding.rule == "DPA214")
+    assert "independence of steps 1 apart" in finding.message
 
 
 def test_a_mechanism_that_hangs_is_stopped_at_the_limit(config_of: ConfigOf, not_measured: Measurement) -> None:
