@@ -51,5 +51,10 @@ def _measured(request: Request, found: Counterexample) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Measure the pair that the command line names."""
     serve(_examine)
+
+
+if __name__ == "__main__":
+    main()
