@@ -5,10 +5,11 @@ Public names: :func:`train`, :func:`train_in_subprocess`, :func:`read_run`; :dat
 """
 
 from .candidate import MechanismError
+from .confined import TrainingFailure
 from .presets import DATASET_PRESETS, PRESETS, Preset, preset, seeds
 from .run_directory import read_run
 from .run_settings import run_config
-from .subprocess_training import TrainingFailure, train_in_subprocess
+from .subprocess_training import train_in_subprocess
 from .training import train
 
 __all__ = [

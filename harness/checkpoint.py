@@ -65,13 +65,22 @@ def unpickle_mechanism(progress: Progress, expected: type) -> Mechanism:
     Raises:
         UsageError: it was not saved, or does not come back as an instance of ``expected``.
     """
-    if progress.mechanism is None:
+    return unpickle_instance(progress.mechanism, expected, problem=progress.mechanism_problem)
+
+
+def unpickle_instance(stored: bytes | None, expected: type, *, problem: str) -> Mechanism:
+    """An instance from its bytes; ``problem`` says why there are none. Executes candidate code.
+
+    Raises:
+        UsageError: there is none, or it does not come back as an instance of ``expected``.
+    """
+    if stored is None:
         raise UsageError(
-            f"resume: the mechanism's state could not be saved ({progress.mechanism_problem}); start the run again, or "
+            f"resume: the mechanism's state could not be saved ({problem}); start the run again, or "
             "keep only values in the mechanism that pickle can store"
         )
     try:
-        restored = pickle.loads(progress.mechanism)
+        restored = pickle.loads(stored)
     except Exception as error:
         raise UsageError(
             f"resume: the mechanism's saved state cannot be read back ({type(error).__name__}: {error}); start again"

@@ -1,16 +1,20 @@
-"""The training child: ``python -m harness.child REQUEST.json RESULT.json``.
+"""The confined child: ``python -m harness.child REQUEST.json RESULT.json`` (see :mod:`harness.confined`).
 
-It trains once and writes how that ended. Whatever the candidate prints goes to this process's own output and can disturb
-nothing; a candidate that ends the process leaves no result, which the parent reports.
+It does one task that executes candidate code and writes how that ended. Whatever the candidate prints goes to this
+process's own output and can disturb nothing; a candidate that ends the process leaves no result, which the parent reports.
 """
 
+import dataclasses
 import json
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from dpaudit.contract.guard import EndedProcess, Guard
 
 try:
     import resource
@@ -18,52 +22,96 @@ except ImportError:  # not a POSIX system
     resource = None  # type: ignore[assignment]
 
 from .atomic_files import write_atomically
-from .candidate import MechanismError
+from .canaries import CanaryKind, CanaryPlan
+from .candidate import MechanismError, read_candidate
+from .datasets import UnusableDataset
+from .run_directory import read_run
 from .run_json import config_from_json
+from .step_replay import replay_steps
 from .training import train
 
 _FILE_LIMIT_BYTES = 4 * 2**30
 """Largest single file that the child may write: a flood of output ends the child, it does not fill the disk."""
 
+Request = Mapping[str, Any]
+
 
 def main(request_path: str, result_path: str) -> None:
-    """Train as the request says and write the result."""
+    """Do what the request says and write the result."""
     request = json.loads(Path(request_path).read_text(encoding="utf-8"))
     write_atomically(Path(result_path), json.dumps(_outcome(request)).encode())
 
 
-def _outcome(request: dict[str, Any]) -> dict[str, Any]:
+def _outcome(request: Request) -> dict[str, Any]:
+    _limit(request)
+    guard = Guard(request["spec"].rpartition("::")[0], Path.cwd())
+    guard.install()
+    try:
+        answer = TASKS[request["task"]](request)
+    except MechanismError as error:
+        return _ended("crashed", str(error), error.line)
+    except EndedProcess as error:
+        return _ended("exited", f"training: the mechanism tried to end the process before training did: {error}")
+    except UnusableDataset as error:
+        return _ended("no_data", str(error))
+    except Exception as error:
+        return _ended("failed", f"training: {type(error).__name__}: {error}")
+    finally:
+        guard.off()
+    if guard.attempts:
+        tried = guard.attempts[0]
+        return _ended("refused", f"training: the mechanism tried what it may not: {tried.action}", tried.line)
+    return {"kind": "done", "message": "", "line": None, "trace": "", "answer": answer}
+
+
+def _ended(kind: str, message: str, line: int | None = None) -> dict[str, Any]:
+    trace = traceback.format_exc(limit=-20)[-4_000:]
+    return {"kind": kind, "message": message, "line": line, "trace": trace, "answer": {}}
+
+
+def _limit(request: Request) -> None:
+    torch.set_num_threads(request["threads"])
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_LIMIT_BYTES, _FILE_LIMIT_BYTES))
-    torch.set_num_threads(request["threads"])
-    try:
-        train(
-            request["spec"],
-            request["preset"],
-            seed=request["seed"],
-            out=Path(request["out"]),
-            config=config_from_json(request["config"], where="request"),
-            device=request["device"],
-            data_root=request["data_root"],
-            epochs=request["epochs"],
-            resume=request["resume"],
-            progress=False,
-            max_steps=request["max_steps"],
-        )
-    except MechanismError as error:
-        return {"kind": "crashed", "message": str(error), "line": error.line, "trace": _trace()}
-    except Exception as error:
-        return {
-            "kind": "failed",
-            "message": f"training: {type(error).__name__}: {error}",
-            "line": None,
-            "trace": _trace(),
-        }
-    return {"kind": "trained", "message": "", "line": None, "trace": ""}
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if request["memory_bytes"] is not None:
+            # Private memory, not address space: torch reserves far more than it uses.
+            resource.setrlimit(resource.RLIMIT_DATA, (request["memory_bytes"], request["memory_bytes"]))
 
 
-def _trace() -> str:
-    return traceback.format_exc(limit=-20)[-4_000:]
+def _train(request: Request) -> dict[str, Any]:
+    train(
+        request["spec"],
+        request["preset"],
+        seed=request["seed"],
+        out=Path(request["out"]),
+        config=config_from_json(request["config"], where="request"),
+        device=request["device"],
+        data_root=request["data_root"],
+        epochs=request["epochs"],
+        resume=request["resume"],
+        progress=False,
+        max_steps=request["max_steps"],
+        canaries=_canary_plan(request["canaries"]),
+    )
+    return {}
+
+
+def _canary_plan(values: dict[str, Any] | None) -> CanaryPlan | None:
+    if values is None:
+        return None
+    kinds = tuple(CanaryKind(kind) for kind in values["kinds"])
+    return CanaryPlan(count=values["count"], kinds=kinds, per_coordinate=values["per_coordinate"])
+
+
+def _replay(request: Request) -> dict[str, Any]:
+    record = read_run(request["directory"])
+    steps = replay_steps(record, read_candidate(request["spec"]), data_root=request["data_root"])
+    return {"steps": [dataclasses.asdict(step) for step in steps]}
+
+
+TASKS: Mapping[str, Callable[[Request], dict[str, Any]]] = {"train": _train, "replay": _replay}
+"""What the child can do; each returns plain data."""
 
 
 if __name__ == "__main__":

@@ -62,6 +62,10 @@ class _Arrays:
     test_labels: NDArray[np.int64]
 
 
+class UnusableDataset(DataError):
+    """The data set is absent or unreadable: nothing was trained, and nothing is said about any mechanism."""
+
+
 def default_data_root() -> Path:
     """``DPAUDIT_DATA`` if it is set, else ``./data``."""
     return Path(os.environ.get("DPAUDIT_DATA") or "data")
@@ -72,9 +76,19 @@ def load_dataset(name: str, *, root: Path | None = None, device: torch.device | 
 
     Raises:
         UsageError: no such data set.
-        DataError: files are absent and cannot be fetched, or are empty, truncated or malformed.
+        UnusableDataset: files are absent and cannot be fetched, or are empty, truncated or malformed.
     """
-    root = default_data_root() if root is None else root
+    try:
+        return _load(name, default_data_root() if root is None else root, device)
+    except DataError as error:
+        raise UnusableDataset(str(error)) from error
+    except OSError as error:
+        raise UnusableDataset(
+            f"data set: cannot read {error.filename} ({error.strerror}); mend its permissions, or fetch it again"
+        ) from error
+
+
+def _load(name: str, root: Path, device: torch.device | str) -> Dataset:
     match name:
         case "digits":
             return _on_device("digits", _digits(), device, mean=(0.3053,), std=(0.3760,), maximum=16.0)

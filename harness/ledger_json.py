@@ -28,6 +28,7 @@ def ledger_from_jsonl(text: str, *, where: str) -> tuple[LedgerRow, ...]:
             **{name: integer_at(values, name, place) for name in _LEDGER_COUNTS},
             reported_sigma=optional_number_at(values, "reported_sigma", place),
             measured_noise=optional_number_at(values, "measured_noise", place),
+            largest_contribution=optional_number_at(values, "largest_contribution", place),
         )
         if row.step != number or min(dataclasses.astuple(row)[1:6]) < 0:
             raise DataError(f"{place}: expected step {number} with counts of at least 0, got {line!r:.200}")

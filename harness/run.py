@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dpaudit.contract import LedgerRow, NonFinite, Rows, RunConfig, RunRecord
 
+from .canaries import CanaryRows
 from .candidate import Candidate, Mechanism, construct, load_class
 from .checkpoint import Progress, pickle_mechanism, unpickle_mechanism
 from .datasets import Dataset
@@ -21,6 +22,7 @@ from .models import build_model
 from .nonfinite import guard_nonfinite
 from .per_sample import PerSampleGradients, per_sample_gradients
 from .presets import Preset
+from .recording import Recorder
 from .reported_epsilon import reported_epsilon
 from .run_json import config_to_json
 from .samplers import BatchSampler, build_sampler
@@ -45,13 +47,23 @@ class Run:
     """A training run between two steps. Call ``begin`` once, then ``step`` and ``end_epoch``."""
 
     def __init__(
-        self, *, candidate: Candidate, settings: Preset, config: RunConfig, seed: int, device: torch.device
+        self,
+        *,
+        candidate: Candidate,
+        settings: Preset,
+        config: RunConfig,
+        seed: int,
+        device: torch.device,
+        recorder: Recorder | None = None,
     ) -> None:
         self.candidate = candidate
         self.settings = settings
         self.config = config
         self.seed = seed
         self.device = device
+        self.recorder = recorder
+        self.canaries: CanaryRows | None = None
+        self.canary_count = 0
         self.steps_done = 0
         self.seconds = 0.0
         self.epoch_rows: list[dict[str, float]] = []
@@ -67,6 +79,7 @@ class Run:
             "class_name": self.candidate.class_name,
             "config": json.dumps(config_to_json(self.config)),
             "seed": self.seed,
+            "canaries": self.canary_count,
             "device": self.device.type,
             # Both change the order of float additions, and with it the last bits.
             "torch": str(torch.__version__),
@@ -129,13 +142,25 @@ class Run:
         parts, config, step = self._built, self.config, self.steps_done
         epoch, file = config.epoch_of(step), self.candidate.path
         draw = parts.sampler.draw()
-        indices = draw.indices.to(self.device)
+        chosen, rows = draw.indices, len(draw.indices)
+        if self.canaries is not None:
+            chosen, rows = self.canaries.present(chosen)
+        if config.cell.rows is Rows.CONSTANT:
+            rows = config.batch_size
+        indices = chosen.to(self.device)
         images = parts.data.normalised(parts.data.train_images[indices])
-        rows = config.batch_size if config.cell.rows is Rows.CONSTANT else len(indices)
         gradients = parts.gradients(images, parts.data.train_labels[indices], rows=rows)
+        if self.canaries is not None:
+            self.canaries.inject(gradients, chosen)
         guarded = config.cell.nonfinite is NonFinite.GUARDED
         self._pending_nonfinite.append(guard_nonfinite(gradients) if guarded else torch.zeros((), dtype=torch.int64))
+        if self.recorder is not None:
+            self.recorder.before(
+                step=step, epoch=epoch, indices=chosen, rows=rows, model=parts.model, mechanism=parts.mechanism
+            )
         noised = noised_gradients(parts.mechanism, gradients, step=step, epoch=epoch, file=file)
+        if self.recorder is not None:
+            self.recorder.after(noised)
         sigma = reported_sigma(parts.mechanism, step=step, epoch=epoch, file=file)
         copy_into_gradients(parts.model, noised)
         parts.optimiser.step()
@@ -212,6 +237,7 @@ class Run:
             ledger=self.ledger(),
             versions=self._versions(),
             metrics={name: value for name, value in metrics.items() if completed and value is not None},
+            canaries=self.canary_count,
         )
 
     def _versions(self) -> dict[str, str]:
@@ -223,6 +249,11 @@ class Run:
             "device": f"{self.device.type} ({device})",
             "threads": str(torch.get_num_threads()),
         }
+
+    def keep(self) -> None:
+        """Write what the recorder kept, if there is one."""
+        if self.recorder is not None:
+            self.recorder.flush(self._built.model, completed=self.steps_done == self.config.total_steps)
 
     def snapshot(self) -> Progress:
         """The whole state, for a checkpoint."""

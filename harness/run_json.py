@@ -50,6 +50,7 @@ RUN_KEYS = (
     "seconds",
     "versions",
     "metrics",
+    "canaries",
 )
 """The closed list of keys of ``run.json``. None of them holds a training loss, a norm or a score."""
 PLAIN_FORM = "clip_and_noise"
@@ -75,6 +76,7 @@ def run_to_json(record: RunRecord) -> str:
         "seconds": record.seconds,
         "versions": dict(record.versions),
         "metrics": dict(record.metrics),
+        "canaries": record.canaries,
     }
     return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
@@ -147,6 +149,7 @@ def run_from_json(text: str, *, directory: str, ledger: tuple[LedgerRow, ...], w
         ledger=ledger,
         versions={key: text_at(versions, key, where) for key in versions},
         metrics={key: number_at(metrics, key, where) for key in metrics},
+        canaries=integer_at(values, "canaries", where),
     )
     _check_consistency(record, steps=integer_at(values, "steps", where), where=where)
     return record

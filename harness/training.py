@@ -17,16 +17,26 @@ import torch
 from dpaudit.contract import DataError, RunConfig, RunRecord, UsageError
 
 from .atomic_files import make_directory
+from .canaries import (
+    CANARY_FILE,
+    CanaryPlan,
+    CanaryRows,
+    draw_canaries,
+    read_canaries,
+    with_canaries,
+    write_canaries,
+)
 from .candidate import read_candidate
 from .checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from .datasets import Dataset, load_dataset
+from .datasets import Dataset, UnusableDataset, load_dataset
 from .generators import noise_generators
 from .models import parameter_shapes
 from .presets import Preset, preset
 from .progress_bar import ProgressBar
+from .recording import Recorder
 from .reported_epsilon import epsilon_so_far
 from .run import Run
-from .run_directory import RUN_FILE, read_ledger, read_run, write_run
+from .run_directory import LEDGER_FILE, METRICS_FILE, RUN_FILE, read_ledger, read_run, write_run
 
 
 def train(
@@ -42,6 +52,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     max_steps: int | None = None,
+    canaries: CanaryPlan | None = None,
 ) -> RunRecord:
     """Train the candidate ``spec`` once and leave a run directory at ``out``.
 
@@ -54,6 +65,7 @@ def train(
         data_root: folder of the data sets; default ``DPAUDIT_DATA``, else ``./data``.
         epochs, max_steps: stop early after so many epochs or steps of the run; it can be resumed.
         resume: continue the run in ``out``, bit by bit as if it had not stopped.
+        canaries: insert these, and record what an audit of the run needs (:mod:`harness.recording`).
 
     Returns:
         The record. ``completed`` is False if the run stopped early, by these arguments or by an interrupt.
@@ -67,14 +79,18 @@ def train(
     _check_config(settings, config)
     candidate = read_candidate(spec)
     out = Path(out)
-    finished = _prepare(out, resume=resume)
     chosen = _device(device)
-    run = Run(candidate=candidate, settings=settings, config=config, seed=seed, device=chosen)
+    recorder = None if canaries is None else Recorder(out, config, seed=seed)
+    run = Run(candidate=candidate, settings=settings, config=config, seed=seed, device=chosen, recorder=recorder)
+    run.canary_count = 0 if canaries is None else canaries.count
+    finished = _prepare(out, run, resume=resume)
     if finished is not None:
-        return _same_run(finished, run)
-    saved = load_checkpoint(out, identity=run.identity) if resume else None
+        return finished
+    saved = load_checkpoint(out, identity=run.identity) if (out / CHECKPOINT_FILE).exists() else None
     data = load_dataset(settings.dataset, root=None if data_root is None else Path(data_root), device=chosen)
     _check_data(settings, data)
+    if canaries is not None:
+        data = _insert(canaries, run, data, out, steps_done=0 if saved is None else saved.steps_done)
     last = _last_step(config, epochs, max_steps)
     with noise_generators(seed), _deterministic_kernels(), _interrupts() as interrupted:
         run.begin(data, saved, ledger=read_ledger(out) if saved is not None else ())
@@ -109,6 +125,7 @@ def _loop(run: Run, out: Path, *, last: int, progress: bool, interrupted: thread
 
 def _save(run: Run, out: Path) -> None:
     """Ledger and record first: a checkpoint never runs ahead of the ledger that it continues."""
+    run.keep()
     write_run(out, run.record(str(out)), epochs=run.epoch_rows)
     save_checkpoint(out, run.snapshot())
 
@@ -125,31 +142,66 @@ def _check_config(settings: Preset, config: RunConfig) -> None:
 
 def _check_data(settings: Preset, data: Dataset) -> None:
     if len(data.train_images) != settings.dataset_size or len(data.train_labels) != settings.dataset_size:
-        raise DataError(
+        raise UnusableDataset(
             f"data set: preset {settings.name!r} states {settings.dataset_size} training examples, "
             f"{data.title} has {len(data.train_images)}; fetch the data again"
         )
 
 
-def _prepare(out: Path, *, resume: bool) -> RunRecord | None:
-    """Make the folder; a finished run's record if it is to be resumed."""
-    exists = (out / RUN_FILE).exists() or (out / CHECKPOINT_FILE).exists()
-    if resume:
-        record = read_run(out) if (out / RUN_FILE).exists() else None
-        return record if record is not None and record.completed else None
-    if exists:
+def _prepare(out: Path, run: Run, *, resume: bool) -> RunRecord | None:
+    """Make the folder; a finished run's record if it is to be resumed.
+
+    A run that was killed between its record and its first checkpoint left nothing to go on from: it starts again.
+    """
+    has_checkpoint = (out / CHECKPOINT_FILE).exists()
+    record = _record_in(out, torn=has_checkpoint)
+    finished = record is not None and record.completed
+    if not resume and (has_checkpoint or finished):
         raise UsageError(f"training: {out} already holds a run; resume it, or give another output folder")
+    if record is not None and (finished or not has_checkpoint):
+        _require_same(record, run)
+    if finished:
+        return record
+    if resume and record is None and not has_checkpoint:
+        raise DataError(f"resume: expected a checkpoint in {out}, found none; start the run without resuming")
+    if record is not None and not has_checkpoint:
+        for name in (RUN_FILE, LEDGER_FILE, METRICS_FILE, CANARY_FILE):
+            (out / name).unlink(missing_ok=True)
     make_directory(out)
     return None
 
 
-def _same_run(record: RunRecord, run: Run) -> RunRecord:
-    found = (record.source_sha256, record.class_name, record.config, record.seed)
-    if found != (run.candidate.sha256, run.candidate.class_name, run.config, run.seed):
+def _record_in(out: Path, *, torn: bool) -> RunRecord | None:
+    """The record in a folder, if any. Where a checkpoint can tell, a record that is older than its ledger is none."""
+    if not (out / RUN_FILE).exists():
+        return None
+    try:
+        return read_run(out)
+    except DataError:
+        if torn:
+            return None
+        raise
+
+
+def _require_same(record: RunRecord, run: Run) -> None:
+    found = (record.source_sha256, record.class_name, record.config, record.seed, record.canaries)
+    if found != (run.candidate.sha256, run.candidate.class_name, run.config, run.seed, run.canary_count):
+        state = "finished run" if record.completed else "run"
         raise UsageError(
-            f"resume: {record.directory} holds the finished run of another mechanism, seed or configuration"
+            f"resume: {record.directory} holds the {state} of another mechanism, seed, configuration or canaries"
         )
-    return record
+
+
+def _insert(plan: CanaryPlan, run: Run, data: Dataset, out: Path, *, steps_done: int) -> Dataset:
+    """Draw the canaries, write them down, and give the run what it does about them."""
+    drawn = draw_canaries(plan, run.config, data.train_labels.cpu(), seed=run.seed)
+    if steps_done and read_canaries(out) != (plan, drawn):
+        raise UsageError(f"resume: {out} holds a run with other canaries; resume with the same, or start a new run")
+    write_canaries(out, plan, drawn)
+    run.canaries = CanaryRows(drawn, run.config)
+    assert run.recorder is not None
+    run.recorder.begin(steps_done)
+    return with_canaries(data, drawn, seed=run.seed)
 
 
 def _last_step(config: RunConfig, epochs: int | None, max_steps: int | None) -> int:

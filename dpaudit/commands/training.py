@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from dpaudit.contract import ExitCode, RunConfig, RunRecord, UsageError
+from dpaudit.contract import ExitCode, Finding, RunConfig, RunRecord, UsageError
 from dpaudit.gate import TrainingResult
 from dpaudit.gate.auditing import Train, accuracy_rows, training_failure
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             config=config,
             device=arguments.device,
             data_root=arguments.data_root,
-            resume=arguments.resume and _has_checkpoint(place),
+            resume=arguments.resume and _can_resume(place),
             progress=not arguments.quiet,
         )
         records.append(record)
@@ -67,7 +67,9 @@ def trainer(spec: str, config: RunConfig, arguments: argparse.Namespace, folder:
     own = config if same else harness.run_config(preset)
 
     def train() -> TrainingResult:
-        records, findings = [], []
+        records: list[RunRecord] = []
+        findings: list[Finding] = []
+        notes: tuple[str, ...] = ()
         for seed in harness.seeds(arguments.runs):
             bar.begin(f"training on {arguments.accuracy}, seed {seed}")
             place = folder / f"{_unique(spec, own)}-{preset}-{seed}"
@@ -79,21 +81,25 @@ def trainer(spec: str, config: RunConfig, arguments: argparse.Namespace, folder:
                 config=own,
                 data_root=arguments.data_root,
                 time_limit=TRAINING_LIMIT_SECONDS,
-                resume=_has_checkpoint(place),
+                resume=_can_resume(place),
             )
             if isinstance(result, RunRecord):
                 records.append(result)
+            elif result.kind == "no_data":
+                notes = (f"No accuracy on {arguments.accuracy}: {result.message}",)
+                print(f"dpaudit: {spec}: no accuracy: {result.message}", file=sys.stderr)
+                break  # no seed finds the data
             else:
                 findings.append(training_failure(result.file, result.line, result.message))
                 break  # the next seed would fail in the same way, and takes as long
-        return TrainingResult(records=tuple(records), findings=tuple(findings))
+        return TrainingResult(records=tuple(records), findings=tuple(findings), notes=notes)
 
     return train
 
 
-def _has_checkpoint(place: Path) -> bool:
+def _can_resume(place: Path) -> bool:
     """Whether there is something to go on from; an interruption leaves later seeds, and early steps, without it."""
-    return (place / "checkpoint.pt").exists()
+    return (place / "checkpoint.pt").exists() or (place / "run.json").exists()
 
 
 def _unique(spec: str, config: RunConfig) -> str:

@@ -22,6 +22,8 @@ class LedgerRow:
         rows_nonfinite: rows that the guard set to zero.
         reported_sigma: what ``get_effective_sigma`` said right after the step; ``None`` where it was no usable number.
         measured_noise: noise multiplier measured by replaying the step from its saved state; ``None`` until replayed.
+        largest_contribution: the farthest that one row of the batch moved the released update in that replay, as a multiple
+            of the update's own unit (L2 norm); ``None`` until replayed.
     """
 
     step: int
@@ -32,6 +34,7 @@ class LedgerRow:
     rows_nonfinite: int
     reported_sigma: float | None
     measured_noise: float | None = None
+    largest_contribution: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class RunRecord:
         ledger: every step.
         versions: package versions and device.
         metrics: the benchmark's own names (``accuracy_mnist``, ``epsilon_mnist``, ``best_accuracy_mnist``, ...).
+        canaries: training examples that were replaced by canaries; such a run's accuracy is not that of the plain data set.
     """
 
     directory: str
@@ -67,3 +71,4 @@ class RunRecord:
     ledger: tuple[LedgerRow, ...]
     versions: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    canaries: int = 0

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpaudit.probe.guard import Guard
+from dpaudit.contract.guard import Guard
 from dpaudit.probe.loading import CandidateError, load_candidate
 from dpaudit.probe.session import Constructor, Session
 from dpaudit.probe.worker import Answers, limit_resources

@@ -34,10 +34,14 @@ from .plan import DEFAULT_LAYERS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """What the training runs of one mechanism left: records of completed runs, and findings of those that failed."""
+    """What the training runs of one mechanism left: records of completed runs, and findings of those that failed.
+
+    ``notes`` say why there is no accuracy where that is no fault of the mechanism; they change no verdict.
+    """
 
     records: tuple[RunRecord, ...] = ()
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 Train = Callable[[], TrainingResult]
@@ -136,7 +140,7 @@ def _report(
             *assumptions(config, ledgers=len(matching)),
             *(() if runs.static is None else runs.static.assumptions),
         ),
-        blind_spots=(*blind_spots(runs.records, ledgers=len(matching)), *measurement.notes),
+        blind_spots=(*blind_spots(runs.records, ledgers=len(matching)), *measurement.notes, *training.notes),
         command=command,
         seconds=seconds,
         created=_now(),

@@ -10,11 +10,11 @@ import torch
 
 from dpaudit.contract import NoiseClass, Severity, Strength
 from dpaudit.contract import Rows as CellRows
+from dpaudit.contract.guard import Attempt
 
 from . import python_draws, torch_draws
 from .claims import check_claim
 from .coupling import Reader
-from .guard import Attempt
 from .loading import CandidateError, load_candidate
 from .messages import Request, Result
 from .nonfinite import nonfinite_rows

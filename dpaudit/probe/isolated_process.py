@@ -1,7 +1,7 @@
 """A process of its own for candidate code: scrubbed environment, temporary folder, answers as lines of JSON, killed as a group.
 
 One mechanism for every part of the audit that runs a candidate. What the process may do inside is the guard's business
-(:mod:`dpaudit.probe.guard`), what it may use that of :mod:`dpaudit.probe.worker`. On Linux it is a fork of a process that has
+(:mod:`dpaudit.contract.guard`), what it may use that of :mod:`dpaudit.probe.worker`. On Linux it is a fork of a process that has
 imported torch already (:mod:`dpaudit.probe.fork_server`); elsewhere, and with ``DPAUDIT_FORK_SERVER=0``, an interpreter of
 its own.
 """

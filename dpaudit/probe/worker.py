@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .guard import Attempt, Guard
+from dpaudit.contract.guard import Attempt, Guard
+
 from .messages import Request, decode_request, encode_result
 
 PRELOAD = ("dpaudit.probe.examination",)

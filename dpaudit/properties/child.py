@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dpaudit.probe.guard import Attempt
+from dpaudit.contract.guard import Attempt
 from dpaudit.probe.messages import Request
 from dpaudit.probe.worker import Send, serve
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 
 from dpaudit.contract import NonFinite, Rows
+from dpaudit.contract.guard import Attempt
 from dpaudit.probe.candidates import shrink
-from dpaudit.probe.guard import Attempt
 from dpaudit.probe.loading import CandidateError
 from dpaudit.probe.messages import Request
 from dpaudit.probe.problem import Problem
