@@ -1,8 +1,13 @@
 """Files that are either whole or absent: written beside their place, flushed to disk, then renamed."""
 
+import io
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dpaudit.contract import DataError
 
@@ -27,6 +32,17 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise DataError(
             f"run directory: cannot write {path}: {error.strerror or error}; free space or give another output folder"
         ) from error
+
+
+def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """An ``.npz`` file of plain arrays, whole or absent.
+
+    Raises:
+        DataError: the folder cannot be written, or the disk is full.
+    """
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, stream.getvalue())
 
 
 def make_directory(path: Path) -> None:

@@ -103,20 +103,24 @@ def kinds_from_text(text: str) -> tuple[CanaryKind, ...]:
     return tuple(CanaryKind(word) for word in words)
 
 
-def draw_canaries(plan: CanaryPlan, config: RunConfig, labels: Tensor, *, seed: int) -> tuple[Canary, ...]:
+def draw_canaries(
+    plan: CanaryPlan, config: RunConfig, labels: Tensor, *, seed: int, coin_seed: int | None = None
+) -> tuple[Canary, ...]:
     """The canaries of the run with this seed: slots, labels, coordinates, and a fair coin for each.
 
     Guarantee: coins are independent of each other and of everything else that the seed gives (a stream of their own).
 
     Args:
         labels: of the training set, int64 ``[N]``; the classes are 0 to their maximum.
+        coin_seed: of the coins, where several runs share the canaries of ``seed`` and each has coins of its own.
 
     Raises:
         UsageError: more canaries than examples or coordinates, or ``replace_one``, where being out is no absence.
     """
     _check(plan, config)
     layout = np.random.default_rng(stream_seed(seed, "canary layout"))
-    coins = np.random.default_rng(stream_seed(seed, "canary coins")).random(plan.count) < 0.5
+    coin_stream = stream_seed(seed if coin_seed is None else coin_seed, "canary coins")
+    coins = np.random.default_rng(coin_stream).random(plan.count) < 0.5
     slots = layout.choice(config.dataset_size, size=plan.count, replace=False)
     classes = int(labels.max()) + 1
     shifts, wanted = layout.integers(1, classes, size=plan.count), layout.integers(0, classes, size=plan.count)

@@ -25,8 +25,10 @@ from .atomic_files import write_atomically
 from .canaries import CanaryKind, CanaryPlan
 from .candidate import MechanismError, read_candidate
 from .datasets import UnusableDataset
+from .repeated_training import WorstCase, train_repeatedly
 from .run_directory import read_run
 from .run_json import config_from_json
+from .shadow_training import train_shadows
 from .step_replay import replay_steps
 from .training import train
 
@@ -110,7 +112,40 @@ def _replay(request: Request) -> dict[str, Any]:
     return {"steps": [dataclasses.asdict(step) for step in steps]}
 
 
-TASKS: Mapping[str, Callable[[Request], dict[str, Any]]] = {"train": _train, "replay": _replay}
+def _shadow(request: Request) -> dict[str, Any]:
+    plan = _canary_plan(request["canaries"])
+    assert plan is not None
+    train_shadows(
+        read_candidate(request["spec"]),
+        config_from_json(request["config"], where="request"),
+        plan,
+        models=request["models"],
+        seed=request["seed"],
+        out=Path(request["out"]),
+        data_root=request["data_root"],
+    )
+    return {}
+
+
+def _repeat(request: Request) -> dict[str, Any]:
+    train_repeatedly(
+        read_candidate(request["spec"]),
+        config_from_json(request["config"], where="request"),
+        WorstCase(kind=CanaryKind(request["kind"]), fitted_weights=request["fitted_weights"]),
+        runs=request["runs"],
+        seed=request["seed"],
+        out=Path(request["out"]),
+        data_root=request["data_root"],
+    )
+    return {}
+
+
+TASKS: Mapping[str, Callable[[Request], dict[str, Any]]] = {
+    "train": _train,
+    "replay": _replay,
+    "shadow": _shadow,
+    "repeat": _repeat,
+}
 """What the child can do; each returns plain data."""
 
 

@@ -97,6 +97,11 @@ class Run:
             raise RuntimeError("run: begin() comes first")
         return self._parts
 
+    @property
+    def model(self) -> nn.Module:
+        """The network as it stands."""
+        return self._built.model
+
     def begin(self, data: Dataset, saved: Progress | None, *, ledger: tuple[LedgerRow, ...]) -> None:
         """Build every part, from the seed or from a checkpoint. The global generators are already seeded.
 

@@ -30,6 +30,15 @@ def write_run(directory: Path, record: RunRecord, *, epochs: list[dict[str, floa
     write_atomically(directory / RUN_FILE, run_to_json(record).encode())
 
 
+def write_ledger(directory: Path, rows: tuple[LedgerRow, ...]) -> None:
+    """Replace the ledger, for columns that are filled in after the run.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    write_atomically(directory / LEDGER_FILE, ledger_to_jsonl(rows).encode())
+
+
 def read_run(directory: Path | str) -> RunRecord:
     """The record of a run directory, every value checked.
 

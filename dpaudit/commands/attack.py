@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -11,13 +10,21 @@ from dpaudit.contract import ExitCode, Finding, Outcome, RunConfig, UsageError, 
 from dpaudit.empirical import EmpiricalResult, ModePlan
 from dpaudit.probe import SourceError
 
+from .attack_command import command_of
 from .bound import as_plain, table
 from .progress import Bar, Progress
 
 Play = Callable[[argparse.Namespace, RunConfig, Bar], EmpiricalResult]
 """What the module of a mode has as ``play``: attack ``arguments.path`` under the claim, report progress to the bar."""
 
-PLAYERS: Mapping[str, str] = {"step": "attack_mechanism", "run": "attack_mechanism", "model": "attack_model"}
+PLAYERS: Mapping[str, str] = {
+    "step": "attack_mechanism",
+    "run": "attack_mechanism",
+    "model": "attack_model",
+    "train": "attack_training",
+    "shadow": "attack_shadow",
+    "repeat": "attack_repeat",
+}
 """Mode to the module of ``dpaudit.commands`` that plays it."""
 
 
@@ -48,10 +55,10 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         finally:
             bar.end()
     if arguments.format == "json":
-        json.dump(record(result, config, _command(arguments)), sys.stdout, allow_nan=False)
+        json.dump(record(result, config, command_of(arguments)), sys.stdout, allow_nan=False)
         sys.stdout.write("\n")
     else:
-        print(text(result, config, _command(arguments)))
+        print(text(result, config, command_of(arguments)))
     return exit_code(result.outcome)
 
 
@@ -133,13 +140,3 @@ def _player(mode: str) -> Play:
         raise UsageError(f"--mode {mode}: expected one mode, or step,run: other modes are played by themselves")
     play: Play = import_module(f"dpaudit.commands.{modules.pop()}").play
     return play
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    words = ["dpaudit", "attack", arguments.path, "--preset", arguments.preset, "--mode", arguments.mode]
-    words += ["--seconds", f"{arguments.seconds:g}", "--seed", str(arguments.seed)]
-    for name in ("noise_multiplier", "calibration", "relation", "rows", "sampler", "nonfinite"):
-        value = getattr(arguments, name)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(words)

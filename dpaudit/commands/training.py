@@ -5,12 +5,16 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpaudit.contract import ExitCode, Finding, RunConfig, RunRecord, UsageError
 from dpaudit.gate import TrainingResult
 from dpaudit.gate.auditing import Train, accuracy_rows, training_failure
 
 from .progress import Bar
+
+if TYPE_CHECKING:
+    from harness.canaries import CanaryPlan
 
 TRAINING_LIMIT_SECONDS = 3600.0
 """Time that one training run of an audit gets. A run past it is stopped and reported; the audit goes on."""
@@ -28,6 +32,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         sampler=arguments.sampler,
         epochs=arguments.epochs,
     )
+    canaries = _canaries(arguments)
     out = Path(arguments.out or "runs")
     records: list[RunRecord] = []
     for seed in _seeds(arguments.seeds):
@@ -42,6 +47,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             data_root=arguments.data_root,
             resume=arguments.resume and _can_resume(place),
             progress=not arguments.quiet,
+            canaries=canaries,
         )
         records.append(record)
         shown = "not finished" if record.accuracy is None else f"{record.accuracy:.2f} %"
@@ -95,6 +101,17 @@ def trainer(spec: str, config: RunConfig, arguments: argparse.Namespace, folder:
         return TrainingResult(records=tuple(records), findings=tuple(findings), notes=notes)
 
     return train
+
+
+def _canaries(arguments: argparse.Namespace) -> "CanaryPlan | None":
+    from harness.canaries import CanaryPlan, kinds_from_text
+
+    if arguments.canaries is None:
+        if arguments.canary_kinds or arguments.per_coordinate:
+            raise UsageError("--canary-kinds, --per-coordinate: expected --canaries M beside them")
+        return None
+    kinds = kinds_from_text(arguments.canary_kinds) if arguments.canary_kinds else CanaryPlan(count=1).kinds
+    return CanaryPlan(count=arguments.canaries, kinds=kinds, per_coordinate=arguments.per_coordinate or 1)
 
 
 def _can_resume(place: Path) -> bool:

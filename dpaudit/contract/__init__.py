@@ -1,5 +1,13 @@
 """The vocabulary of dpaudit as immutable types. Standard library only; everything else imports this."""
 
+from .attack_report import (
+    ATTACK_SCHEMA,
+    AttackReport,
+    BoundRecord,
+    PlaceRecord,
+    ReplayedStepRecord,
+    RocRecord,
+)
 from .audit_report import (
     SCHEMA,
     AccuracyRow,
@@ -35,11 +43,14 @@ from .words import (
 )
 
 __all__ = [
+    "ATTACK_SCHEMA",
     "RULES",
     "SCHEMA",
     "AccuracyRow",
+    "AttackReport",
     "AuditBrokenError",
     "AuditReport",
+    "BoundRecord",
     "Bracket",
     "Calibration",
     "Cell",
@@ -56,8 +67,11 @@ __all__ = [
     "NoiseClass",
     "NonFinite",
     "Outcome",
+    "PlaceRecord",
     "PlainData",
     "Relation",
+    "ReplayedStepRecord",
+    "RocRecord",
     "Rows",
     "Rule",
     "RunConfig",

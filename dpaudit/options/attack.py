@@ -4,10 +4,10 @@ import argparse
 
 from dpaudit.contract import Calibration, NonFinite, Relation, Rows, Sampler
 
-from .common import Commands, add_manners, command, runs
-from .numbers import not_negative, positive_number, whole
+from .common import Commands, add_manners, add_places, command, runs
+from .numbers import not_negative, positive, positive_number, whole
 
-MODES = ("step", "run", "model")
+MODES = ("step", "run", "model", "train", "shadow", "repeat")
 """Where an attack listens. The same words as the keys of ``dpaudit.commands.attack.PLAYERS``."""
 
 
@@ -33,8 +33,38 @@ def add_attack(commands: "Commands[argparse.ArgumentParser]") -> None:
     attack.add_argument("--seed", type=whole, default=0, help="of every trial, coin and pilot (default: 0)")
     add_claim(attack)
     attack.add_argument("--format", choices=["text", "json"], default="text")
+    add_trainings(attack)
+    add_places(attack)
     add_manners(attack)
     attack.set_defaults(run=runs("attack", "run"))
+
+
+def add_trainings(parser: argparse.ArgumentParser) -> None:
+    """What the modes that train insert, how often they train, and where the runs are kept."""
+    group = parser.add_argument_group("modes train, shadow and repeat (they take as long as the training does)")
+    add_canaries(group)
+    group.add_argument("--models", type=positive, metavar="K", help="shadow: models to train (default: 48)")
+    group.add_argument("--runs", type=positive, metavar="R", help="repeat: trainings, half of them with the sample")
+    group.add_argument(
+        "--sample",
+        choices=["mislabelled", "blank", "adversarial", "natural"],
+        help="repeat: the worst-case sample (default: mislabelled)",
+    )
+    group.add_argument(
+        "--run-dir", metavar="DIR", help="keep the runs here, and take what is finished there (default: thrown away)"
+    )
+    group.add_argument("--no-plain", action="store_true", help="train: no second training without canaries")
+
+
+def add_canaries(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Which canaries take the places of training examples."""
+    parser.add_argument("--canaries", type=positive, metavar="M", help="canaries, each in by a fair coin")
+    parser.add_argument(
+        "--canary-kinds",
+        metavar="A,B",
+        help="mislabelled, natural, blank, adversarial, dirac; dealt out in turn (default: mislabelled,dirac)",
+    )
+    parser.add_argument("--per-coordinate", type=positive, metavar="K", help="Dirac canaries on one coordinate")
 
 
 def add_claim(parser: argparse.ArgumentParser) -> None:

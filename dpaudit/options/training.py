@@ -4,6 +4,7 @@ import argparse
 
 from dpaudit.contract import Relation, Rows, Sampler
 
+from .attack import add_canaries
 from .common import Commands, add_manners, add_places, command, runs
 from .numbers import not_negative, positive
 
@@ -27,6 +28,7 @@ def add_train(commands: "Commands[argparse.ArgumentParser]") -> None:
     train.add_argument("--relation", choices=list(Relation), help="neighbouring relation of the claim")
     train.add_argument("--rows", choices=list(Rows), help="rows that the mechanism sees")
     train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add_canaries(train)
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     add_places(train)
     add_manners(train)

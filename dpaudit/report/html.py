@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dpaudit.contract import RULES, AuditReport, Layer, LayerRecord, Verdict
+from dpaudit.contract import RULES, AuditReport, Layer, LayerRecord, RunConfig, Verdict
 
 from . import figures, wording
 from .json_record import to_json
@@ -28,14 +28,14 @@ def to_html(report: AuditReport) -> str:
     """
     # What cannot be written as report.json (a NaN above all) must not become a page either.
     to_json([report])
-    return _TEMPLATES.get_template("report.html.j2").render(
+    return TEMPLATES.get_template("report.html.j2").render(
         report=report,
         rules=RULES,
         layers=[_layer(report, layer) for layer in Layer],
         plots=plots_of(report),
         numbers=number_rows(report),
         class_runs=_class_runs(report),
-        config=_config_rows(report),
+        config=config_rows(report.config),
     )
 
 
@@ -51,7 +51,7 @@ def to_index_html(reports: Sequence[AuditReport], links: Sequence[str]) -> str:
     if len(links) != len(reports):
         raise ValueError(f"index: expected one link for each of {len(reports)} reports, got {len(links)}")
     to_json(reports)
-    return _TEMPLATES.get_template("index.html.j2").render(
+    return TEMPLATES.get_template("index.html.j2").render(
         reports=reports,
         links=[quote(link) for link in links],
         comparisons=compare(reports),
@@ -79,8 +79,9 @@ def _class_runs(report: AuditReport) -> list[tuple[str, str]]:
     return shown
 
 
-def _config_rows(report: AuditReport) -> list[tuple[str, str]]:
-    config, number = report.config, figures.nearest
+def config_rows(config: RunConfig) -> list[tuple[str, str]]:
+    """The run configuration as names and values."""
+    number = figures.nearest
     return [
         ("name", config.name),
         ("question", wording.cell_sentence(config.cell)),
@@ -125,4 +126,4 @@ def _environment() -> Environment:
     return environment
 
 
-_TEMPLATES = _environment()
+TEMPLATES = _environment()

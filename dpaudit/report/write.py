@@ -41,7 +41,7 @@ def write_reports(reports: Sequence[AuditReport], out: Path) -> tuple[Path, ...]
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(out, error) from error
-    return tuple(_write(out / name, text) for name, text in contents.items())
+    return tuple(write_whole(out / name, text) for name, text in contents.items())
 
 
 def page_names(mechanisms: Iterable[str]) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def _page_names(mechanisms: Iterable[str]) -> Iterator[str]:
         yield f"{name}.html"
 
 
-def _write(path: Path, text: str) -> Path:
+def write_whole(path: Path, text: str) -> Path:
     """Write ``text`` beside ``path`` and rename it into place; leave nothing behind on failure."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

@@ -1,0 +1,122 @@
+"""Many models of one configuration that share their canaries and differ in coins, batches, weights and noise.
+
+What membership inference needs: for every model the coins, and the confidence in the label of every canary and of a
+population that no model trained on. One file a model, written whole, so that an interrupted collection goes on. Runs
+candidate code, so it belongs into a child process.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dpaudit.contract import DataError, RunConfig
+
+from .atomic_files import make_directory, write_arrays
+from .canaries import CanaryPlan, CanaryRows, draw_canaries, with_canaries
+from .candidate import Candidate
+from .datasets import Dataset, load_dataset
+from .generators import noise_generators, stream_seed
+from .presets import preset
+from .run import Run
+from .run_json import config_to_json
+
+Floats = NDArray[np.float64]
+
+_POPULATION = 1_000
+"""Test examples that stand for the population; fewer where the test set is smaller."""
+
+
+def shadow_file(directory: Path, index: int) -> Path:
+    """Where model ``index`` is kept."""
+    return directory / f"model-{index:05d}.npz"
+
+
+def collection_identity(candidate: Candidate, config: RunConfig, plan: CanaryPlan, seed: int) -> str:
+    """What must agree for models to belong to one collection."""
+    kinds = [kind.value for kind in plan.kinds]
+    values = [candidate.sha256, candidate.class_name, config_to_json(config), plan.count, kinds, seed]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+def train_shadows(
+    candidate: Candidate,
+    config: RunConfig,
+    plan: CanaryPlan,
+    *,
+    models: int,
+    seed: int,
+    out: Path,
+    data_root: Path | str | None = None,
+) -> None:
+    """Train what is missing of ``models`` models and keep each one's answers in ``out``.
+
+    Raises:
+        MechanismError: the candidate's code failed. DataError: data or folder cannot be used.
+    """
+    make_directory(out)
+    settings = preset(config.name)
+    data = load_dataset(settings.dataset, root=None if data_root is None else Path(data_root))
+    identity = collection_identity(candidate, config, plan, seed)
+    for index in range(models):
+        path = shadow_file(out, index)
+        if path.exists():
+            _read(path, identity)
+            continue
+        own = stream_seed(seed, f"shadow model {index}")
+        canaries = draw_canaries(plan, config, data.train_labels, seed=seed, coin_seed=own)
+        inserted = with_canaries(data, canaries, seed=seed)
+        run = Run(candidate=candidate, settings=settings, config=config, seed=own, device=torch.device("cpu"))
+        run.canaries, run.canary_count = CanaryRows(canaries, config), plan.count
+        with noise_generators(own):
+            run.begin(inserted, None, ledger=())
+            while run.steps_done < config.total_steps:
+                run.step()
+                if run.steps_done % config.steps_per_epoch == 0:
+                    run.end_epoch(seconds=0.0)
+        slots = torch.tensor([canary.slot for canary in canaries])
+        margins = label_margins(run.model, inserted, inserted.train_images[slots], inserted.train_labels[slots])
+        population = label_margins(run.model, data, data.test_images[:_POPULATION], data.test_labels[:_POPULATION])
+        write_arrays(
+            path,
+            identity=np.array(identity),
+            member=np.array([canary.included for canary in canaries]),
+            margins=margins,
+            population=population,
+            accuracy=np.array(run.epoch_rows[-1]["test_accuracy"]),
+        )
+
+
+def read_shadows(directory: Path, *, models: int, identity: str) -> dict[str, NDArray[Any]]:
+    """``member [K, m]``, ``margins [K, m]``, ``population [K, z]``, ``accuracy [K]`` of a complete collection.
+
+    Raises:
+        DataError: a model is absent, damaged, or of another collection.
+    """
+    kept = [_read(shadow_file(directory, index), identity) for index in range(models)]
+    return {name: np.stack([one[name] for one in kept]) for name in ("member", "margins", "population", "accuracy")}
+
+
+def label_margins(model: nn.Module, data: Dataset, images: Tensor, labels: Tensor) -> Floats:
+    """log of p/(1-p) for the probability p that the model gives to each label: exact where p rounds to 1."""
+    with torch.no_grad():
+        logits = torch.cat([model(data.normalised(part)) for part in torch.split(images, 500)]).double()
+    own = logits.gather(1, labels[:, None]).squeeze(1)
+    others = logits.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
+    return np.asarray((own - others).numpy())
+
+
+def _read(path: Path, identity: str) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in ("identity", "member", "margins", "population", "accuracy")}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"shadow models: cannot read {path} ({type(error).__name__}); delete it and go on") from error
+    if str(arrays["identity"]) != identity:
+        raise DataError(f"shadow models: {path} is of another mechanism, configuration or seed; give another folder")
+    return arrays
