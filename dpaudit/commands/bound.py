@@ -136,7 +136,8 @@ def table(bounds: Sequence[LowerBound]) -> str:
     ]
     for bound in bounds:
         counts = " ".join(f"{name}={count}" for name, count in bound.counts.items())
-        why = "" if bound.valid else f" ({bound.note or 'the design does not support it'})"
+        note = bound.note or ("" if bound.valid else "the design does not support it")
+        why = f" ({note})" if note else ""
         lines.append(
             f"{bound.method:<24}{bound.epsilon:>11.4g}{bound.ceiling:>10.4g}{bound.level:>10.3g}  "
             f"{bound.design:<12}{bound.family:<12}{'yes' if bound.valid else 'no':<8}{counts}{why}"

@@ -42,6 +42,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def mechanism_text() -> str:
+    return MECHANISM
+
+
 @pytest.fixture
 def mechanism(tmp_path: Path) -> Path:
     path = tmp_path / "candidate.py"
