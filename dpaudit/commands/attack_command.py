@@ -7,7 +7,7 @@ _EVERYWHERE = ("noise_multiplier", "calibration", "relation", "rows", "sampler",
 _TRAININGS = {
     "train": ("canaries", "canary_kinds", "per_coordinate"),
     "shadow": ("canaries", "canary_kinds", "models"),
-    "repeat": ("runs", "sample"),
+    "repeat": ("trainings", "sample"),
 }
 
 

@@ -43,9 +43,9 @@ def play(arguments: argparse.Namespace, config: RunConfig, bar: Bar) -> Empirica
     source, candidate = load_source(arguments.path), read_candidate(arguments.path)
     places.require_source(source, candidate)
     require_playable(config)
-    runs = arguments.runs or _DEFAULT_RUNS
+    runs = arguments.trainings or _DEFAULT_RUNS
     if runs < 4:
-        raise UsageError(f"--runs: expected at least 4, got {runs}")
+        raise UsageError(f"--trainings: expected at least 4, got {runs}")
     case = WorstCase(kind=CanaryKind(arguments.sample or CanaryKind.MISLABELLED))
     claim = Claim.of(config)
     rows = 1 + OTHERS * config.sampling_probability

@@ -108,12 +108,22 @@ def scores_of(evidence: CanaryEvidence, record: RunRecord) -> dict[str, Scores]:
     Raises:
         DataError: a score is missing, repeated or not finite.
     """
-    q = record.config.sampling_probability
-    white = likelihood_scores(evidence.products, evidence.norms, sampling_probability=q)
+    white = white_scores(evidence, record)
     found = {WHITE: _joined(evidence, np.arange(len(evidence.canaries)), white, record)}
     if len(evidence.data_canaries):
         found[BLACK] = _joined(evidence, evidence.data_canaries, -evidence.losses, record)
     return found
+
+
+def white_scores(evidence: CanaryEvidence, record: RunRecord) -> NDArray[np.float64]:
+    """``[m]``, from the releases; canaries of one kind are one group."""
+    order = list(CanaryKind)
+    return likelihood_scores(
+        evidence.products,
+        evidence.norms,
+        sampling_probability=record.config.sampling_probability,
+        groups=np.array([order.index(canary.kind) for canary in evidence.canaries]),
+    )
 
 
 def _joined(
@@ -128,14 +138,13 @@ def _joined(
 
 def _keep(evidence: CanaryEvidence, record: RunRecord) -> None:
     """``scores.npz`` of the run directory, readable by ``dpaudit bound``: the white-box scores, and black-box ones beside."""
-    q = record.config.sampling_probability
     black = np.full(len(evidence.canaries), np.nan)
     black[evidence.data_canaries] = -evidence.losses
     write_arrays(
         Path(record.directory) / "scores.npz",
         id=np.array([canary.identifier for canary in evidence.canaries]),
         member=np.array([canary.included for canary in evidence.canaries]),
-        score=likelihood_scores(evidence.products, evidence.norms, sampling_probability=q),
+        score=white_scores(evidence, record),
         black_box=black,
     )
 

@@ -181,7 +181,24 @@ def _best(
 
 
 def tries(inside: Floats, outside: Floats) -> list[Guesses]:
-    """The guesses at every share of :data:`GUESS_SHARES`."""
+    """The guesses at every share of :data:`GUESS_SHARES`: half of them "in", but where every canary is guessed, as many as
+    lie in the upper of two clusters of scores (fair coins rarely come out half and half)."""
     canaries = len(inside) + len(outside)
-    sizes = sorted({max(2, int(share * canaries)) for share in GUESS_SHARES})
-    return [guess(inside, outside, guessed=min(size, canaries)) for size in sizes]
+    sizes = sorted({min(canaries, max(2, int(share * canaries))) for share in GUESS_SHARES})
+    every = _upper_cluster(np.concatenate([inside, outside]))
+    return [guess(inside, outside, guessed=size, high=every if size == canaries else None) for size in sizes]
+
+
+def _upper_cluster(scores: Floats) -> int:
+    """How many scores lie nearer to the upper of two means (Lloyd's iteration from the halves). Looks at no coin."""
+    ordered = np.sort(scores)
+    below = len(ordered) // 2
+    for _ in range(100):
+        if not 0 < below < len(ordered):
+            return len(ordered) - len(ordered) // 2
+        middle = (ordered[:below].mean() + ordered[below:].mean()) / 2
+        moved = int(np.searchsorted(ordered, middle, side="right"))
+        if moved == below:
+            break
+        below = moved
+    return len(ordered) - below

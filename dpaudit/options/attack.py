@@ -44,7 +44,9 @@ def add_trainings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("modes train, shadow and repeat (they take as long as the training does)")
     add_canaries(group)
     group.add_argument("--models", type=positive, metavar="K", help="shadow: models to train (default: 48)")
-    group.add_argument("--runs", type=positive, metavar="R", help="repeat: trainings, half of them with the sample")
+    group.add_argument(
+        "--trainings", type=positive, metavar="R", help="repeat: how many, half of them with the sample (default: 384)"
+    )
     group.add_argument(
         "--sample",
         choices=["mislabelled", "blank", "adversarial", "natural"],
