@@ -99,7 +99,7 @@ def _place_text(place: PlaceRecord) -> list[str]:
         valid = "yes, counts" if bound.counts_here else "yes" if bound.valid else "no"
         lines.append(
             f"  {bound.method:<24}{lower_end(bound.epsilon):>11}{lower_end(bound.ceiling):>10}  "
-            f"{nearest(bound.level):<8}{bound.family:<12}{valid}"
+            f"{bound.level:<8.3g}{bound.family:<12}{valid}"
         )
     if place.roc is not None:
         rates = ", ".join(f"{nearest(hit)} at {nearest(rate)}" for rate, hit in place.roc.at_low_rates)

@@ -50,9 +50,9 @@ def test_what_keeps_the_claim_is_refuted_at_most_at_the_level(design: Design, mu
 
 @pytest.mark.parametrize("design", list(Design))
 def test_a_tenth_of_the_noise_is_refuted_at_the_gates_level(design: Design) -> None:
-    at = place(design, 1_000, 5e-7)
-    assert refuted(drawn(design, 1_000, 10.0, 0), CLAIM, at)
-    assert not refuted(drawn(design, 1_000, 1.0, 0), CLAIM, at)
+    at = place(design, 1_600, 5e-7)
+    assert refuted(drawn(design, 1_600, 10.0, 0), CLAIM, at)
+    assert not refuted(drawn(design, 1_600, 1.0, 0), CLAIM, at)
 
 
 @pytest.mark.parametrize("design", list(Design))
