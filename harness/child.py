@@ -4,8 +4,11 @@ It does one task that executes candidate code and writes how that ended. Whateve
 process's own output and can disturb nothing; a candidate that ends the process leaves no result, which the parent reports.
 """
 
+import ctypes
 import dataclasses
 import json
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -34,6 +37,8 @@ from .training import train
 
 _FILE_LIMIT_BYTES = 4 * 2**30
 """Largest single file that the child may write: a flood of output ends the child, it does not fill the disk."""
+
+_PR_SET_PDEATHSIG = 1
 
 Request = Mapping[str, Any]
 
@@ -73,12 +78,21 @@ def _ended(kind: str, message: str, line: int | None = None) -> dict[str, Any]:
 
 def _limit(request: Request) -> None:
     torch.set_num_threads(request["threads"])
+    _end_with_parent(request["parent"])
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_LIMIT_BYTES, _FILE_LIMIT_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if request["memory_bytes"] is not None:
             # Private memory, not address space: torch reserves far more than it uses.
             resource.setrlimit(resource.RLIMIT_DATA, (request["memory_bytes"], request["memory_bytes"]))
+
+
+def _end_with_parent(parent: int) -> None:
+    """A parent that is killed cannot end this process: on Linux the kernel does it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _train(request: Request) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def run_confined(
             "device": device,
             "data_root": str(root.resolve()),
             "threads": torch.get_num_threads(),
+            "parent": os.getpid(),
             "memory_bytes": memory_limit(device),
         }
         request.write_text(json.dumps(asked), encoding="utf-8")

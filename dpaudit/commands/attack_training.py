@@ -58,8 +58,6 @@ def play(arguments: argparse.Namespace, config: RunConfig, bar: Bar) -> Empirica
             return places.failed(session, first)
         bar.begin("replaying stored steps")
         replayed = replay_run(first, candidate, time_limit=places.TIME_LIMIT_SECONDS, data_root=arguments.data_root)
-        if isinstance(replayed, TrainingFailure):
-            return places.failed(session, replayed)
         bar.begin("scoring canaries")
         claim = claim_of(first)
         evidence = canary_evidence(first, data_root=arguments.data_root)
@@ -78,10 +76,15 @@ def play(arguments: argparse.Namespace, config: RunConfig, bar: Bar) -> Empirica
 
         heard = places.confirmed(heard, again, claim)
         accuracy = _accuracy(trainings, first, plain=not arguments.no_plain)
-    steps = tuple(_step_record(step, first) for step in replayed)
-    result = places.conclude(
-        session, heard, findings=tuple(_replay_findings(source, steps)), notes=_notes(plan, config, steps, accuracy)
-    )
+    if isinstance(replayed, TrainingFailure):
+        steps: tuple[ReplayedStepRecord, ...] = ()
+        findings = tuple(_failed_replay(source, replayed))
+        notes = (*_notes(plan, config, steps, accuracy), _not_replayed(replayed))
+    else:
+        steps = tuple(_step_record(step, first) for step in replayed)
+        findings = tuple(_replay_findings(source, steps))
+        notes = _notes(plan, config, steps, accuracy)
+    result = places.conclude(session, heard, findings=findings, notes=notes)
     places.write_report(
         arguments, session, result, heard, command=command_of(arguments), accuracy=accuracy, replayed=steps
     )
@@ -223,6 +226,23 @@ def _step_record(step: ReplayedStep, record: RunRecord) -> ReplayedStepRecord:
         measured_noise=step.measured_noise,
         largest_contribution=step.largest_contribution,
     )
+
+
+def _not_replayed(failure: TrainingFailure) -> str:
+    return f"no stored step was run again, so the ledger has no measured noise: {failure.message}"
+
+
+def _failed_replay(source: MechanismSource, failure: TrainingFailure) -> Iterator[Finding]:
+    """A state that could not be stored is no fault; a mechanism that trained and fails when it is run again is one."""
+    if failure.kind not in ("failed", "no_data"):
+        yield Finding(
+            rule="DPA407",
+            severity=Severity.MAJOR,
+            strength=Strength.PROOF,
+            message=f"the mechanism trained, but failed when stored steps were run again: {failure.message}",
+            file=source.display,
+            line=failure.line,
+        )
 
 
 def _replay_findings(source: MechanismSource, steps: Sequence[ReplayedStepRecord]) -> Iterator[Finding]:

@@ -48,4 +48,5 @@ def _run_line(path: Path) -> str:
     return (
         f"{path}: {record.mechanism}::{record.class_name}, {record.dataset}, seed {record.seed}, "
         f"{len(record.ledger)} of {record.config.total_steps} steps, {accuracy}"
+        + (f", {record.canaries} canaries" if record.canaries else "")
     )

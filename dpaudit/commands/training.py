@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         )
         records.append(record)
         shown = "not finished" if record.accuracy is None else f"{record.accuracy:.2f} %"
-        print(f"{record.directory}: {record.dataset}, seed {seed}, {shown}, {record.seconds:.0f} s")
+        inserted = f", {record.canaries} canaries" if record.canaries else ""
+        print(f"{record.directory}: {record.dataset}{inserted}, seed {seed}, {shown}, {record.seconds:.0f} s")
     for row in accuracy_rows(records):
         spread = "" if row.std is None else f" +- {row.std:.2f}"
         print(f"{row.dataset}: {row.mean:.2f}{spread} % test accuracy of the final model, {row.runs} run(s)")

@@ -1,6 +1,8 @@
 """Training an untrusted candidate: every way to end badly is a failure with a place, never an exception or a hang."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +95,40 @@ def test_what_the_guard_refuses_is_a_failure_even_if_the_refusal_is_swallowed(
     assert action in found.message
     assert found.line is not None
     assert kept.read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends the child on Linux only")
+def test_the_child_ends_when_its_parent_is_killed(variant: Variant, tmp_path: Path) -> None:
+    pid = "__import__('pathlib').Path('pid').write_text(str(__import__('os').getpid()))"
+    path = variant("        norms = ", f"        {pid}; __import__('time').sleep(600)\n        norms = ")
+    words = f"train_in_subprocess({str(path)!r}, 'digits', seed=7, out={str(tmp_path / 'run')!r}, config=config, time_limit=600)"
+    script = "import harness\nfrom harness import train_in_subprocess\n"
+    script += "config = harness.run_config('digits', noise_multiplier=1.3, epochs=1)\n" + words
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=Path(__file__).parents[2])
+    found: list[Path] = []
+    for _ in range(2_000):
+        found = [place for place in tmp_path.glob("dpaudit-train-*/work/pid") if place.read_text()]
+        if found or parent.poll() is not None:
+            break
+        time.sleep(0.1)
+    child = int(found[0].read_text())
+    parent.kill()
+    parent.wait()
+    assert not _alive(child)
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended but was not yet waited for does not."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def test_a_mechanism_may_write_in_the_temporary_folder(variant: Variant, tmp_path: Path, short: RunConfig) -> None:
