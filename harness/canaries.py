@@ -117,7 +117,7 @@ def draw_canaries(
     Raises:
         UsageError: more canaries than examples or coordinates, or ``replace_one``, where being out is no absence.
     """
-    _check(plan, config)
+    require_insertable(plan, config)
     layout = np.random.default_rng(stream_seed(seed, "canary layout"))
     coin_stream = stream_seed(seed if coin_seed is None else coin_seed, "canary coins")
     coins = np.random.default_rng(coin_stream).random(plan.count) < 0.5
@@ -153,7 +153,12 @@ def draw_canaries(
     return tuple(drawn)
 
 
-def _check(plan: CanaryPlan, config: RunConfig) -> None:
+def require_insertable(plan: CanaryPlan, config: RunConfig) -> None:
+    """Refuse a plan that the run cannot hold.
+
+    Raises:
+        UsageError: see :func:`draw_canaries`.
+    """
     if config.cell.relation is Relation.REPLACE_ONE:
         raise UsageError(
             "canaries: under replace_one an example that is out is replaced by another one, which coins for presence do "

@@ -24,7 +24,7 @@ from dpaudit.empirical.score_audit import Claim, plan_places
 from dpaudit.empirical.scores import checked
 from dpaudit.probe import load_source
 from harness.audited_training import train_shadow_models
-from harness.canaries import CanaryKind, CanaryPlan, kinds_from_text
+from harness.canaries import CanaryKind, CanaryPlan, kinds_from_text, require_insertable
 from harness.candidate import Candidate, read_candidate
 from harness.confined import TrainingFailure
 from harness.presets import preset
@@ -60,6 +60,7 @@ def play(arguments: argparse.Namespace, config: RunConfig, bar: Bar) -> Empirica
     if CanaryKind.DIRAC in kinds:
         raise UsageError("--canary-kinds: shadow models score examples; expected no dirac")
     plan = CanaryPlan(count=arguments.canaries or min(_DEFAULT_CANARIES, config.dataset_size // 4), kinds=kinds)
+    require_insertable(plan, config)
     claim = Claim.of(config)
     session = places.Session(
         mode="shadow",

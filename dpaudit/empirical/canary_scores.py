@@ -68,8 +68,9 @@ def join_scores(
 def likelihood_scores(
     products: Floats, norms: Floats, *, sampling_probability: float, groups: NDArray[np.int64] | None = None
 ) -> Floats:
-    """``[m]``: the log-likelihood ratio of "in" against "out", summed over the steps.
+    """``[m]``: the log-likelihood ratio of "in" against "out", summed over the steps, on an inverse hyperbolic sine scale.
 
+    That scale keeps order and sign and draws in the tails, which reach tens of thousands where there is little noise.
     Given that it is out, a canary's product at a step is taken as normal with a level and a spread of its own in each eighth
     of the run; given that it is in, it is with probability q larger by c^2. Level and spread are the canary's own median and
     median deviation, drawn towards those of its group as far as the group's differences are mere estimation error
@@ -100,7 +101,7 @@ def likelihood_scores(
             variance = np.maximum(spread[:, None], _SMALLEST * length) ** 2
             ratio = (length * (along - level[:, None]) - length**2 / 2) / variance
             total[mine] += _mixture(ratio, sampling_probability).sum(axis=1)
-    return total
+    return np.arcsinh(total)
 
 
 def _level_and_spread(along: Floats) -> tuple[Floats, Floats]:
