@@ -29,6 +29,7 @@ CLOSED_LIST = {
     "seconds",
     "versions",
     "metrics",
+    "canaries",
 }
 
 
