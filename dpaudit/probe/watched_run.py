@@ -23,8 +23,9 @@ def watched_statistics(candidate: Candidate, plan: dict[str, Any]) -> Statistics
 
 
 def _main() -> None:
+    from dpaudit.contract.guard import Guard
+
     from .examination import prepare
-    from .guard import Guard
     from .worker import limit_resources
 
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dpaudit.probe.guard import Attempt
+from dpaudit.contract.guard import Attempt
 from dpaudit.probe.loading import CandidateError
 from dpaudit.probe.messages import Request
 from dpaudit.probe.worker import Send, serve
