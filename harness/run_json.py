@@ -163,9 +163,9 @@ def run_from_json(text: str, *, directory: str, ledger: tuple[LedgerRow, ...], w
 def _checked_settings(kind: type[Recipe] | type[Engine], values: dict[str, Any], where: str) -> dict[str, Any]:
     """Plain data that is a recipe or an engine; nothing else is let in."""
     try:
-        return kind.from_json(values, where=f"{where}: {kind.__name__.lower()}").to_json()
+        return kind.from_json(values, where=kind.__name__.lower()).to_json()
     except UsageError as error:
-        raise DataError(str(error)) from error
+        raise DataError(f"{where}: {kind.__name__.lower()}: {error}") from error
 
 
 def _check_consistency(record: RunRecord, *, steps: int, where: str) -> None:
