@@ -22,7 +22,7 @@ from .execution import Execution
 from .expressions import Table
 from .hooks import Hooks
 from .instrument import HOOK, instrument
-from .lint import lint
+from .lint import lint, reports_purely
 from .refusal import Reason, Refusal
 from .schedule import Schedule, ScheduleRunner
 from .shapes import Shrinking
@@ -118,6 +118,7 @@ def _setting(
         sampled=cell.rows is Rows.SAMPLED,
         real_rows=config.batch_size,
         subtract_absent=cell.rows is Rows.CONSTANT or cell.relation is Relation.ZERO_OUT,
+        reports_purely=reports_purely(_selected(candidate), candidate.class_name),
         conditional=conditional,
     )
 
@@ -137,10 +138,10 @@ def _run(
         execution = Execution.begin(
             setting.table, hooks, shrinking, sampled=setting.sampled, real_rows=setting.real_rows
         )
-        with execution.watched(trace=False):
+        with execution.watched():
             namespace = _load(code, hooks, execution)
             watched = _construct(namespace, candidate, config, execution)
-            initial = signature_after(execution, watched)
+            initial, _ = signature_after(execution, watched)
             if execution.session.reasons:
                 raise Refusal(execution.session.reasons[0])
             module_before = _module_state(namespace)
@@ -268,44 +269,32 @@ def _compare_shrinkings(
     Raises:
         Refusal: something depends on the shape that ran, so what was proved there need not hold at the real one.
     """
-    steps = [step for step, _ in schedule.results]
-    other, _ = _run(candidate, config, shrinking.second(), deadline, only=steps)
-    results = dict(other.results)
-    for step, first in schedule.results:
-        second = results.get(step)
-        if second is None:
-            first.session.table.line = None
-            first.session.refuse(
-                "DPA111", f"at step {step} the course of the mechanism depends on the small shape that ran"
-            )
-            raise AssertionError
+    other, _ = _run(candidate, config, shrinking.second(), deadline)
+    session = schedule.results[0][1].session
+    session.table.line = None
+    if [step for step, _ in schedule.results] != [step for step, _ in other.results]:
+        session.refuse("DPA111", "which steps are alike depends on the small shape that ran")
+    for (step, first), (_, second) in zip(schedule.results, other.results, strict=True):
         _agree(step, first, second)
+    for step, (one, two) in enumerate(zip(schedule.sigmas, other.sigmas, strict=True)):
+        if not abs(one - two) <= 1e-6 * one and one != two:
+            session.refuse("DPA111", f"two small shapes give different bounds at step {step}: {one:.6g} and {two:.6g}")
 
 
 def _agree(step: int, first: StepResult, second: StepResult) -> None:
     session = first.session
-    one, two = _site_values(first), _site_values(second)
+    one, two = first.public_numbers, second.public_numbers
     for site in sorted(set(one) | set(two)):
         if one.get(site) != two.get(site):
-            line = None
-            extra = sorted((one.get(site, set()) ^ two.get(site, set())), key=str)[:4]
-            session.refuse("DPA111", f"a public number depends on the small shape that ran: {extra}", line)
+            session.table.line = None
+            extra = sorted((one.get(site, frozenset()) ^ two.get(site, frozenset())), key=str)[:4]
+            session.refuse("DPA111", f"a public number depends on the small shape that ran: {extra}")
     for key in sorted(set(first.public_values) | set(second.public_values), key=str):
         if first.public_values.get(key) != second.public_values.get(key):
-            session.refuse("DPA111", f"values of a public tensor ({key[1]}) depend on the small shape that ran", key[0])
-    if not abs(first.sigma - second.sigma) <= 1e-6 * first.sigma and first.sigma != second.sigma:
+            session.refuse("DPA111", f"public values ({key[1]}) depend on the small shape that ran", key[0])
+    if first.records != second.records:
         session.table.line = None
-        session.refuse(
-            "DPA111", f"two small shapes give different bounds at step {step}: {first.sigma:.6g} and {second.sigma:.6g}"
-        )
-
-
-def _site_values(result: StepResult) -> dict[int, set[object]]:
-    found: dict[int, set[object]] = {}
-    for trace, _ in result.traces:
-        for site, _, value in trace:
-            found.setdefault(site, set()).add(float(f"{value:.9g}") if isinstance(value, float) else value)
-    return found
+        session.refuse("DPA111", f"what step {step} makes of the step number depends on the small shape that ran")
 
 
 # ---- words ------------------------------------------------------------------------------------------------------------

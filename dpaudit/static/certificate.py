@@ -15,6 +15,7 @@ from .explain import readable
 from .schedule import Schedule
 from .sensitivity import PartBound
 from .session import Session
+from .step_numbers import formula_text
 from .stepping import StepSetting
 
 FORMAT = "dpaudit.static.certificate/1"
@@ -38,7 +39,8 @@ def build(schedule: Schedule, setting: StepSetting, config: RunConfig) -> dict[s
         )
     runs: list[PlainData] = []
     for (sigma, index, values), group in groupby(schedule.certified):
-        runs.append({"count": len(list(group)), "sigma": _number(sigma), "analysed": index, "values": dict(values)})
+        named = {formula_text(formula): value for formula, value in values}
+        runs.append({"count": len(list(group)), "sigma": _number(sigma), "analysed": index, "values": named})
     return {
         "format": FORMAT,
         "cell": str(config.cell),
@@ -64,7 +66,7 @@ def _part(session: Session, part: PartBound) -> dict[str, PlainData]:
         if variable in names:
             name = session.table.nodes[names[variable]][1]
             if isinstance(name, tuple) and name[0] == "slot":
-                public[str(variable)] = f"slot {name[1]}"
+                public[str(variable)] = f"slot {formula_text(name[1])}"
     return {
         "supremum_squared": _number(part.supremum_squared),
         "copies": part.copies,

@@ -15,6 +15,7 @@ from .operands import Operands
 from .scalars import Tracked, wrap
 from .shape_numbers import ShapeInt, is_shape_number, numeric_value, plain_value
 from .shapes import ShapeBook, plain_shape
+from .step_numbers import is_step_number
 
 _STRUCTURAL = frozenset(
     {
@@ -88,6 +89,8 @@ class BoundaryMode(TorchFunctionMode):
         return out.fill_(values[0])
 
     def _convert(self, value: Any, structural: bool) -> Any:
+        if is_step_number(value):
+            value = value.book.pin(value) if isinstance(value, int) else value.book.use(value)
         if isinstance(value, Tracked):
             return self.to_tensor(value.expression)
         if is_shape_number(value):

@@ -7,6 +7,7 @@ from typing import Any
 from .handlers_elementwise import truth
 from .operands import Operands
 from .shape_numbers import numeric_value
+from .step_numbers import is_step_number
 
 
 class Tracked(float):
@@ -64,6 +65,8 @@ def wrap(operands: Operands, expression: int, value: float = 0.5) -> Any:
 
 def expression_of(operands: Operands, value: Any) -> int:
     """Expression of any number."""
+    if is_step_number(value):
+        value = value.book.use(value)
     if isinstance(value, Tracked):
         return value.expression
     return operands.table.constant(float(numeric_value(value)))

@@ -55,7 +55,6 @@ class Session:
     reasons: list[Reason] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
-    trace: list[tuple[int, object, object]] = field(default_factory=list)
     public_values: dict[tuple[int | None, str], set[float]] = field(default_factory=dict)
     notes: dict[str, int | None] = field(default_factory=dict)
     declassified: dict[int, int | None] = field(default_factory=dict)

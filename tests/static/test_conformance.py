@@ -186,7 +186,7 @@ def run(operation, first, second):
             env[atom] = value
         execution.operands.shadows.attach(tensor, ids.reshape(SHAPE))
         tensors.append(tensor)
-    with execution.watched(trace=False):
+    with execution.watched():
         result = operation(*tensors)
         ids = execution.operands.ids(result)
     return table, env, ids, result
