@@ -26,7 +26,7 @@ from .lint import lint, reports_purely
 from .refusal import Reason, Refusal
 from .schedule import Schedule, ScheduleRunner
 from .shapes import Shrinking
-from .state import signature_after, snapshot
+from .state import leaves, signature_after, snapshot
 from .stepping import StepResult, StepSetting
 
 DEFAULT_TIME_LIMIT = 60.0
@@ -112,7 +112,10 @@ def _setting(
 ) -> StepSetting:
     cell = config.cell
     return StepSetting(
-        table=Table(),
+        table=Table(
+            more_rows=cell.rows is Rows.SAMPLED or config.batch_size != shrinking.rows,
+            longer_axes=not shrinking.is_real,
+        ),
         hooks=hooks,
         shrinking=shrinking,
         sampled=cell.rows is Rows.SAMPLED,
@@ -228,23 +231,34 @@ def _module_name(candidate: Candidate) -> str:
 
 
 def _module_state(namespace: dict[str, Any]) -> tuple[object, ...]:
-    """Numbers and containers at module and class level, by value."""
+    """Everything at module and class level that could keep something, by value."""
     found: list[object] = []
     for name, value in sorted(namespace.items()):
-        if name.startswith("__"):
+        if name.startswith("__") or isinstance(value, types.ModuleType):
             continue
-        if isinstance(value, int | float | str | list | dict | tuple | set):
-            found.append((name, repr(value)))
-        elif isinstance(value, types.FunctionType):
-            for cell in value.__closure__ or ():
-                found.append((name, repr(cell.cell_contents)))
-        elif isinstance(value, torch.Tensor):
-            found.append((name, value._version))
-        elif isinstance(value, type) and value.__module__ == namespace["__name__"]:
-            kinds = (int, float, str, list, dict, tuple, set)
-            plain = {k: v for k, v in vars(value).items() if isinstance(v, kinds) and not k.startswith("__")}
-            found.append((name, repr(sorted(plain.items(), key=lambda kv: kv[0]))))
+        if isinstance(value, type):
+            if value.__module__ != namespace["__name__"]:
+                continue
+            kept = {k: v for k, v in vars(value).items() if not (k.startswith("__") and k.endswith("__"))}
+            found.extend(_kept_values(f"{name}.{k}", v, namespace["__name__"]) for k, v in kept.items())
+        else:
+            found.append(_kept_values(name, value, namespace["__name__"]))
     return tuple(found)
+
+
+def _kept_values(name: str, value: Any, filename: str) -> object:
+    if isinstance(value, staticmethod | classmethod | property):
+        return name
+    try:
+        return name, tuple((leaf.path, _shown(leaf.value)) for leaf in leaves(value, filename))
+    except TypeError:
+        return name, repr(value)
+
+
+def _shown(value: Any) -> object:
+    if isinstance(value, torch.Tensor):
+        return value._version, repr(value.detach().reshape(-1).tolist())
+    return value.tobytes() if isinstance(value, np.ndarray) else repr(value)
 
 
 class _quiet:
@@ -283,15 +297,11 @@ def _compare_shrinkings(
 
 def _agree(step: int, first: StepResult, second: StepResult) -> None:
     session = first.session
-    one, two = first.public_numbers, second.public_numbers
-    for site in sorted(set(one) | set(two)):
-        if one.get(site) != two.get(site):
-            session.table.line = None
-            extra = sorted((one.get(site, frozenset()) ^ two.get(site, frozenset())), key=str)[:4]
-            session.refuse("DPA111", f"a public number depends on the small shape that ran: {extra}")
-    for key in sorted(set(first.public_values) | set(second.public_values), key=str):
-        if first.public_values.get(key) != second.public_values.get(key):
-            session.refuse("DPA111", f"public values ({key[1]}) depend on the small shape that ran", key[0])
+    found = first.public_values.difference(second.public_values)
+    if found is not None:
+        (line, what), numbers = found
+        session.table.line = None
+        session.refuse("DPA111", f"public numbers ({what}) depend on the small shape that ran: {numbers}", line)
     if first.records != second.records:
         session.table.line = None
         session.refuse("DPA111", f"what step {step} makes of the step number depends on the small shape that ran")

@@ -26,8 +26,9 @@ _FORBIDDEN_CALLS = frozenset(
     {
         "manual_seed", "manual_seed_all", "seed", "set_rng_state", "set_state", "initial_seed", "fork_rng", "get_rng_state",
         "setstate", "getstate", "get_state", "_getframe", "settrace", "setprofile", "current_frames", "no_dispatch",
-        "set_default_dtype", "set_default_tensor_type", "set_default_device", "set_float32_matmul_precision", "graphsafe_set_state",
-        "set_offset", "clone_state", "set_printoptions", "set_num_threads", "set_flush_denormal", "use_deterministic_algorithms",
+        "set_default_dtype", "set_default_tensor_type", "set_default_device", "set_float32_matmul_precision",
+        "graphsafe_set_state", "set_offset", "clone_state", "set_printoptions",
+        "set_num_threads", "set_flush_denormal", "use_deterministic_algorithms",
         "seed_all", "set_rng_state_all",
     }
 )  # fmt: skip
@@ -56,11 +57,9 @@ class Calls:
         session.mark_line()
         session.refuse("DPA110", f"a private or released number goes into {where}, where it cannot be followed")
 
-    def note_public(self, what: str, value: object) -> None:
+    def note_public(self, what: str, value: float) -> None:
         """Note a value that must not depend on the small shape that runs."""
-        _, session = self.hooks.watching()
-        session.mark_line()
-        session.public_values.setdefault((session.table.line, what), set()).add(value)  # type: ignore[arg-type]
+        self.hooks.watching()[1].note_public(what, value)
 
     def lost_shape(self, value: Any) -> None:
         """A number from a shape goes on as a plain one: two shrinkings will tell whether it differs."""
@@ -164,7 +163,7 @@ class Calls:
         if function is functools.partial:
             for value in (*args[1:], *kwargs.values()):
                 self.lost_shape(value)
-            return (function(*args, **kwargs),)
+            return (functools.partial(*args, **kwargs),)
         if function is map:
             mapped, *lists = args
             return ([self.observed(mapped, row, {}) for row in zip(*lists, strict=False)],)
@@ -173,7 +172,8 @@ class Calls:
             return (kept,)
         if function is functools.reduce:
             folded, values, *start = args
-            return (functools.reduce(lambda a, b: self.observed(folded, (a, b), {}), values, *start),)
+            result = functools.reduce(lambda a, b: self.observed(folded, (a, b), {}), values, *start)
+            return (result,)
         if function is zip:
             return (self._zip(args, kwargs),)
         if function in _QUESTIONS if _hashable(function) else False:
@@ -194,9 +194,9 @@ class Calls:
         """Numbers from steps: kept in a formula where the function allows it, used by tensors, or pinned."""
         listed = args[0] if len(args) == 1 and isinstance(args[0], list | tuple) else None
         values = tuple(listed) if listed is not None else args
-        if _hashable(function) and function in LIFTED and not kwargs:
-            if any(is_step_number(v) for v in values) and all(is_plain(v) for v in values):
-                return args, kwargs, (lift(LIFTED[function], *values),)
+        liftable = _hashable(function) and function in LIFTED and not kwargs
+        if liftable and any(map(is_step_number, values)) and all(map(is_plain, values)):
+            return args, kwargs, (lift(LIFTED[function], *values),)
         owner = getattr(function, "__self__", None)
         name = getattr(function, "__name__", "")
         if isinstance(owner, list | dict | set) and name in _HOLDING:

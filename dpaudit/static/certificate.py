@@ -39,7 +39,7 @@ def build(schedule: Schedule, setting: StepSetting, config: RunConfig) -> dict[s
         )
     runs: list[PlainData] = []
     for (sigma, index, values), group in groupby(schedule.certified):
-        named = {formula_text(formula): value for formula, value in values}
+        named: dict[str, PlainData] = {formula_text(formula): value for formula, value in values}
         runs.append({"count": len(list(group)), "sigma": _number(sigma), "analysed": index, "values": named})
     return {
         "format": FORMAT,

@@ -58,7 +58,7 @@ class Hooks:
         """A public number that is computed with: it must not depend on the small shape that runs."""
         if isinstance(value, StepInt | StepFloat):
             self.trace.append((site, plain_number(value)))
-        elif isinstance(value, Tracked) or isinstance(value, Tensor):
+        elif isinstance(value, Tracked | Tensor):
             return
         elif is_shape_number(value):
             self.trace.append((site, full_value(value)))
@@ -197,12 +197,12 @@ class Hooks:
     def subscript(self, site: int, container: Any, index: Any) -> Any:
         if self.operands is None:
             return container[index]
-        if is_step_number(index) and isinstance(container, list | tuple) and len(container) <= 100_000:
-            if all(type(v) in {int, float} for v in container):
-                return lift("item", index, tuple(container))
+        listed = isinstance(container, list | tuple) and len(container) <= 100_000
+        if is_step_number(index) and listed and all(type(v) in {int, float} for v in container):
+            return lift("item", index, tuple(container))
         index = self._place(container, index)
         found = container[index]
-        if not self._is_row_index(container, index):
+        if type(found) not in {int, float, bool, str} and not self._is_row_index(container, index):
             self.note(site, index)
         return found
 
@@ -227,7 +227,8 @@ class Hooks:
             return
         for bound in (index.start, index.stop, index.step):
             if bound is not None and (is_shape_number(bound) or abs(int(bound)) >= max(len(container), 2)):
-                self.calls.note_public("a slice of a list", (len(container), int(plain_value(bound))))
+                self.calls.note_public("a slice of a list", float(len(container)))
+                self.calls.note_public("a slice of a list", float(plain_value(bound)))
 
     def _is_row_index(self, container: Any, index: Any) -> bool:
         """An index of one row out of all rows: the only number that may differ with the number of rows."""

@@ -56,6 +56,20 @@ class Tracked(float):
     def __int__(self) -> Any:
         return self._escape()
 
+    __float__ = __divmod__ = __rdivmod__ = __getnewargs__ = __complex__ = _escape
+    hex = is_integer = as_integer_ratio = _escape
+
+    @property
+    def real(self) -> Any:
+        return self
+
+    @property
+    def imag(self) -> Any:
+        return 0.0
+
+    def conjugate(self) -> Any:
+        return self
+
 
 def wrap(operands: Operands, expression: int, value: float = 0.5) -> Any:
     """A plain float for a known constant, else a :class:`Tracked`."""

@@ -50,7 +50,7 @@ class Template:
 
     def starts_from(self, signature: Signature, plain: PlainState) -> bool:
         """Whether the state is the one that was analysed, up to the numbers that were variables."""
-        if self.before != signature or self.plain.keys() != plain.keys():
+        if self.before != signature or list(self.plain) != list(plain):
             return False
         for path, was in self.plain.items():
             now = plain[path]
@@ -158,9 +158,10 @@ class ScheduleRunner:
 
     def _fitting(self, step: int, epoch: int) -> Template | None:
         for template in reversed(self.templates[-MAXIMAL_TEMPLATES:]):
-            if template.starts_from(self.signature, self.plain):
-                if template.departures(self._moment(template.moving, step, epoch).environment) == []:
-                    return template
+            if not template.starts_from(self.signature, self.plain):
+                continue
+            if template.departures(self._moment(template.moving, step, epoch).environment) == []:
+                return template
         return None
 
     def _moment(
@@ -213,7 +214,7 @@ class ScheduleRunner:
     def _note_moving(self) -> None:
         """Kept numbers that are all that differs from an analysed state are variables from now on."""
         for template in reversed(self.templates[-MAXIMAL_TEMPLATES:]):
-            if template.before != self.signature or template.plain.keys() != self.plain.keys():
+            if template.before != self.signature or list(template.plain) != list(self.plain):
                 continue
             differing = {p for p, was in template.plain.items() if was != self.plain[p]}
             pairs = [(template.plain[p], self.plain[p]) for p in differing]

@@ -169,6 +169,9 @@ def _groups(session: Session, coordinates: list[Coordinate], shrinking: Shrinkin
         own[rest] = own.get(rest, 0.0) + weight
     groups = _classes(session, where, weights)
     for group in groups:
+        if group.sums and len(group.elements) > 1 and table.longer_axes and group.highest > 0:
+            # A sum over an axis that is longer in reality.
+            group.highest = math.inf
         group.copies = _copies(session, group, shrinking)
     return groups
 

@@ -55,7 +55,7 @@ class Session:
     reasons: list[Reason] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
-    public_values: dict[tuple[int | None, str], set[float]] = field(default_factory=dict)
+    public_values: dict[tuple[int | None, str], list[object]] = field(default_factory=dict)
     notes: dict[str, int | None] = field(default_factory=dict)
     declassified: dict[int, int | None] = field(default_factory=dict)
     """Expressions that were declared public for a conditional bound, with the line of the escape."""
@@ -83,6 +83,11 @@ class Session:
         reason = Reason(rule=rule, line=self.table.line if line is None else line, message=message)
         self.reasons.append(reason)
         raise Refusal(reason)
+
+    def note_public(self, what: str, value: float) -> None:
+        """Note a value that must not depend on the small shape that runs."""
+        self.mark_line()
+        self.public_values.setdefault((self.table.line, what), []).append(value)
 
     # ---- atoms ------------------------------------------------------------------------------------------------
 
@@ -172,7 +177,7 @@ class Session:
     ) -> int:
         table = self.table
         scale = noise[min(noise)]
-        key = tuple((t, float(f"{k / scale:.10e}")) for t, k in sorted([*private.items(), *noise.items()]))
+        key = tuple((t, float(f"{k / scale:.14e}")) for t, k in sorted([*private.items(), *noise.items()]))
         atom = self._frozen.get(key)
         if atom is None:
             release = Release(

@@ -39,6 +39,10 @@ _PLAIN = (
 )
 
 
+_FIXED = (types.BuiltinFunctionType, types.ModuleType, types.CodeType, np.ufunc, types.MethodDescriptorType)
+"""Of these the identity is all that counts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf:
     """A value found in the state, with the place where it can be replaced."""
@@ -82,11 +86,13 @@ def _walk(value: Any, path: Path, replace: Callable[[Any], None], filename: str,
     elif isinstance(value, types.MethodType):
         yield from _walk(value.__self__, (*path, "self"), _immutable, filename, seen)
     elif isinstance(value, types.FunctionType):
-        for cell in value.__closure__ or ():
+        yield Leaf(path=(*path, "function"), value=value.__code__, replace=_immutable)
+        for place, cell in enumerate(value.__closure__ or ()):
             if not isinstance(cell.cell_contents, (*_PLAIN, types.FunctionType)):
                 raise TypeError("a function kept by the mechanism closes over an object")
-    elif isinstance(value, types.BuiltinFunctionType | types.ModuleType):
-        return
+            yield from _walk(cell.cell_contents, (*path, "closure", place), _immutable, filename, seen)
+    elif isinstance(value, _FIXED):
+        yield Leaf(path=(*path, "function"), value=value, replace=_immutable)
     elif hasattr(value, "__dict__") or hasattr(type(value), "__slots__"):
         yield from _walk_object(value, path, filename, seen)
     else:
@@ -99,6 +105,7 @@ def _walk_object(value: Any, path: Path, filename: str, seen: set[int]) -> Itera
         raise TypeError(f"the mechanism keeps a {module}.{type(value).__name__}")
     if isinstance(value, torch.Generator):
         raise TypeError("the mechanism keeps a generator of its own")
+    yield Leaf(path=(*path, "type"), value=type(value), replace=_immutable)
     for name, part in list(getattr(value, "__dict__", {}).items()):
         yield from _walk(part, (*path, name), _attribute_setter(value, name), filename, seen)
     for kind in type(value).__mro__:
@@ -210,9 +217,10 @@ def plain_state(root: Any, filename: str) -> PlainState:
         value = leaf.value
         if is_step_number(value):
             found[leaf.path] = Moving(formula=value.formula)
-        elif isinstance(value, _PLAIN) and not isinstance(value, Tracked) and not is_shape_number(value):
-            number = value if type(value) in {int, float} else None
-            found[leaf.path] = Kept(kind=type(value).__name__, text=repr(value), number=number)
+        elif isinstance(value, (*_PLAIN, *_FIXED)) and not isinstance(value, Tracked) and not is_shape_number(value):
+            plain: Any = value
+            number = plain if type(plain) in {int, float} else None
+            found[leaf.path] = Kept(kind=type(plain).__name__, text=repr(plain), number=number)
         else:
             found[leaf.path] = None
     return found

@@ -11,7 +11,7 @@ import builtins
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -121,7 +121,7 @@ class StepBook:
 
     def pin(self, number: "StepNumber") -> int | float:
         """The plain number; what follows holds only for steps at which it is the same."""
-        value = plain_number(number)
+        value: int | float = plain_number(number)
         self.records[number.formula] = "value", value
         return value
 
@@ -162,7 +162,7 @@ StepNumber = StepInt | StepFloat
 _PLAIN = frozenset({int, float, bool})
 
 
-def is_step_number(value: object) -> bool:
+def is_step_number(value: object) -> TypeGuard[StepNumber]:
     return isinstance(value, StepInt | StepFloat)
 
 
@@ -219,6 +219,10 @@ def _pinned(name: str) -> Callable[..., Any]:
     return lambda self, *rest: getattr(self.book.pin(self), name)(*rest)
 
 
+def _pinned_property(name: str) -> property:
+    return property(lambda self: getattr(self.book.pin(self), name))
+
+
 def _install(kind: type, base: type) -> None:
     for name in _OPERATORS:
         if hasattr(base, f"__{name.rstrip('_')}__"):
@@ -238,7 +242,7 @@ def _install(kind: type, base: type) -> None:
         if name in followed or name in _HARMLESS:
             continue
         if isinstance(getattr(base, name), property) or not callable(getattr(base, name)):
-            setattr(kind, name, property(lambda self, n=name: getattr(self.book.pin(self), n)))
+            setattr(kind, name, _pinned_property(name))
         else:
             setattr(kind, name, _pinned(name))
     setattr(kind, "__deepcopy__", lambda self, memo: self)  # noqa: B010

@@ -13,6 +13,7 @@ from .contribution import Coordinate, contributions
 from .execution import Execution
 from .expressions import Table
 from .hooks import Hooks, SlotBridge
+from .public_values import PublicValues
 from .sensitivity import ROUNDING_SLACK, PartBound, bound_again, bound_parts, part_shape
 from .session import Branch, Release, Session
 from .shapes import Shrinking
@@ -58,7 +59,7 @@ class StepResult:
         records: what the step made of numbers that may change: see :class:`.step_numbers.StepBook`.
         slots: formulas that are public unknowns in the bound.
         after, plain, mechanism: what it leaves.
-        public_numbers: numbers that were computed with, by site.
+        public_values: public numbers that were computed with.
     """
 
     sigma: float
@@ -67,13 +68,12 @@ class StepResult:
     worst: tuple[PartBound, ...]
     coordinates: tuple[Coordinate, ...]
     session: Session
-    public_values: dict[tuple[int | None, str], set[float]]
+    public_values: PublicValues
     records: Mapping[Formula, tuple[str, Any]]
     slots: frozenset[Formula]
     after: Signature
     plain: PlainState
     mechanism: Any
-    public_numbers: Mapping[int, frozenset[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,17 +329,10 @@ def _worst(
         bounds.append((path.session, tuple(rows)))
         if not found >= sigma:
             sigma, worst, kept, session = found, rows[0], coordinates, path.session
-    values: dict[tuple[int | None, str], set[float]] = {}
-    numbers: dict[int, set[object]] = {}
     records: dict[Formula, tuple[str, Any]] = {}
     for path in paths:
-        for key, seen in path.session.public_values.items():
-            values.setdefault(key, set()).update(seen)
         for note, line in path.session.notes.items():
             session.notes.setdefault(note, line)
-        for site, number in path.trace:
-            shown = float(f"{number:.9g}") if isinstance(number, float) else number
-            numbers.setdefault(site, set()).add(shown)
         records.update(path.book.records)
     return StepResult(
         sigma=sigma,
@@ -347,13 +340,12 @@ def _worst(
         worst=worst,
         coordinates=kept,
         session=session,
-        public_values=values,
+        public_values=PublicValues.of([(p.session.public_values, p.trace) for p in paths], setting.shrinking.rows),
         records=records,
         slots=slots,
         after=after,
         plain=paths[0].plain,
         mechanism=paths[0].mechanism,
-        public_numbers={site: frozenset(seen) for site, seen in numbers.items()},
     )
 
 
