@@ -163,10 +163,10 @@ class Calls:
         if function is functools.partial:
             for value in (*args[1:], *kwargs.values()):
                 self.lost_shape(value)
-            return (functools.partial(*args, **kwargs),)
+            made: Any = function
+            return (made(*args, **kwargs),)
         if function is map:
-            mapped, *lists = args
-            return ([self.observed(mapped, row, {}) for row in zip(*lists, strict=False)],)
+            return ([self.observed(args[0], row, {}) for row in zip(*args[1:], strict=False)],)
         if function is filter:
             kept = [x for x in args[1] if bool(x if args[0] is None else self.observed(args[0], (x,), {}))]
             return (kept,)
