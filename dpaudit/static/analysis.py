@@ -76,7 +76,6 @@ def _analyse(
     blocking, remarks = lint(_selected(candidate))
     if blocking:
         raise Refusal(blocking[0])
-    _check_empty_batches(config)
     shrinking = Shrinking.first(config.parameter_shapes)
     schedule, setting = _run(candidate, config, shrinking, deadline)
     if not shrinking.is_real or config.cell.rows is Rows.SAMPLED or config.batch_size != shrinking.rows:
@@ -90,21 +89,13 @@ def _analyse(
     return schedule, setting, _assumptions(config, notes), remarks
 
 
-def _check_empty_batches(config: RunConfig) -> None:
-    """A batch without rows is not analysed, so it must not happen.
-
-    Raises:
-        Refusal: the chance of one in the whole run is more than a thousandth of delta.
-    """
+def _may_be_empty(config: RunConfig) -> bool:
+    """Whether a batch without rows has a chance above a thousandth of delta in the whole run."""
     q = config.sampling_probability
     if config.cell.rows is not Rows.SAMPLED or q >= 1:
-        return
+        return False
     chance = config.total_steps * math.exp(config.dataset_size * math.log1p(-q))
-    if not chance <= 1e-3 * config.target_delta:
-        message = (
-            f"a batch may be empty (chance {chance:.3g} in the run), and what the mechanism then does is not analysed"
-        )
-        raise Refusal(Reason(rule="DPA111", line=None, message=message))
+    return not chance <= 1e-3 * config.target_delta
 
 
 def _setting(
@@ -122,6 +113,7 @@ def _setting(
         real_rows=config.batch_size,
         subtract_absent=cell.rows is Rows.CONSTANT or cell.relation is Relation.ZERO_OUT,
         reports_purely=reports_purely(_selected(candidate), candidate.class_name),
+        check_empty=_may_be_empty(config) and not conditional,
         conditional=conditional,
     )
 

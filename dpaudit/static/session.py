@@ -60,6 +60,8 @@ class Session:
     declassified: dict[int, int | None] = field(default_factory=dict)
     """Expressions that were declared public for a conditional bound, with the line of the escape."""
     conditional: bool = False
+    empty: bool = False
+    """There are no rows: noise alone is what a step then releases."""
     inside: bool = False
     watching: bool = True
     draws: int = 0
@@ -137,6 +139,10 @@ class Session:
             if table.touch[term] and table.has_noise(term):
                 self._absorb_mixed(term, k, public)
         if not private:
+            if noise and self.empty:
+                for term in noise:
+                    self._check_gaussian(term)
+                return self._register(x, constant, public, {}, noise)
             if noise:
                 self.refuse("DPA105", "noise that was already spent is released again", table.lines[x])
             return table.combine(constant, public)

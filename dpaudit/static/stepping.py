@@ -14,6 +14,7 @@ from .execution import Execution
 from .expressions import Table
 from .hooks import Hooks, SlotBridge
 from .public_values import PublicValues
+from .refusal import Refusal
 from .sensitivity import ROUNDING_SLACK, PartBound, bound_again, bound_parts, part_shape
 from .session import Branch, Release, Session
 from .shapes import Shrinking
@@ -88,6 +89,8 @@ class StepSetting:
     subtract_absent: bool
     reports_purely: bool = False
     """``get_effective_sigma`` changes nothing, so it need not be run."""
+    check_empty: bool = False
+    """A batch may be empty, so the step is also analysed without rows."""
     conditional: bool = False
     """Take what depends on several samples for public: never for an acceptance."""
 
@@ -154,7 +157,10 @@ def analyse_step(setting: StepSetting, moment: Moment) -> StepResult:
             )
         after = both
     _check_unwatched(setting, moment, paths)
-    return _worst(setting, moment, _joined(paths, 0), paths, after)
+    alternatives = _joined(paths, 0)
+    if setting.check_empty:
+        _check_empty(setting, moment, alternatives)
+    return _worst(setting, moment, alternatives, paths, after)
 
 
 def _run_path(setting: StepSetting, moment: Moment, planned: tuple[bool, ...]) -> Path:
@@ -167,7 +173,7 @@ def _run_path(setting: StepSetting, moment: Moment, planned: tuple[bool, ...]) -
         conditional=setting.conditional,
     )
     session, mechanism = execution.session, moment.mechanism()
-    session.planned = planned
+    session.planned, session.empty = planned, setting.shrinking.rows == 0
     book = StepBook(SlotBridge(execution.operands), moment.slots)
     prepare(execution, mechanism, moment.before)
     atoms = {path: book.number(("state", path), value) for path, value in moment.moving.items()}
@@ -199,6 +205,38 @@ def _run_path(setting: StepSetting, moment: Moment, planned: tuple[bool, ...]) -
         book=book,
         mechanism=mechanism,
     )
+
+
+def _check_empty(setting: StepSetting, moment: Moment, alternatives: Sequence[Path]) -> None:
+    """Without rows the step must release the same noise, of the same scale, around the same public values, and keep the same.
+
+    A batch that one row turns from empty to not empty is then told apart by that row's contribution alone.
+
+    Raises:
+        Refusal: it does otherwise, or cannot be run.
+    """
+    session = alternatives[0].session
+    why = "a batch may be empty, and the step cannot be analysed without rows"
+    try:
+        path = _run_path(replace(setting, shrinking=replace(setting.shrinking, rows=0), real_rows=0), moment, ())
+    except Refusal as refusal:
+        raise session.refuse("DPA111", f"{why}: {refusal.reason.message}", refusal.reason.line) from refusal
+    if len(alternatives) != 1 or path.branches:
+        session.refuse("DPA111", f"{why}: it decides on released values", path.branches[0].line if path.branches else 0)
+    (full,) = alternatives
+    for name, same in (
+        ("update", path.outputs == full.outputs),
+        ("noise", [r.noise for r in path.releases] == [r.noise for r in full.releases]),
+        ("private values", not any(r.private for r in path.releases)),
+        ("state", (path.after, path.kept, path.plain) == (full.after, full.kept, full.plain)),
+        ("use of the step number", path.book.records == full.book.records),
+    ):
+        if not same:
+            line = full.releases[0].line if full.releases else None
+            session.refuse(
+                "DPA111", f"a batch may be empty, and the step then does otherwise: its {name} differs", line
+            )
+    full.session.notes.setdefault("an empty batch was analysed: it releases the same noise alone", None)
 
 
 def _check_unwatched(setting: StepSetting, moment: Moment, paths: Sequence[Path]) -> None:

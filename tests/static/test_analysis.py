@@ -1,6 +1,7 @@
 """The analysis as a whole: relations, real shapes, schedules, certificates, the process border."""
 
 import copy
+import dataclasses
 import json
 import math
 import time
@@ -299,13 +300,48 @@ def test_the_lint_names_every_line_with_its_rule():
     assert [(r.rule, r.line) for r in blocking] == [("DPA116", 1), ("DPA112", 2), ("DPA115", 5), ("DPA116", 7)]
 
 
-def test_a_run_with_likely_empty_batches_is_refused():
-    import dataclasses
+EMPTY = {
+    "sums": (clip(), None),
+    "asks first": (
+        clip().replace("        n = ", "        if G[0].shape[0] == 0:\n            pass\n        n = ", 1),
+        None,
+    ),
+    "cannot run": (clip().replace("        out = []", "        biggest = n.amax(0)\n        out = []"), "DPA111"),
+    "no noise for nobody": (
+        clip().replace(
+            "        n = ",
+            "        if G[0].shape[0] == 0:\n            return [0 * g.sum(0) for g in G]\n        n = ",
+            1,
+        ),
+        "DPA111",
+    ),
+    "less noise for nobody": (
+        clip(std="scale * self.sigma * self.C").replace(
+            "        n = ", "        scale = 0.5 if G[0].shape[0] == 0 else 1.0\n        n = ", 1
+        ),
+        "DPA111",
+    ),
+    "remembers an empty batch": (
+        clip().replace(
+            "        n = ", "        self.steps = self.steps + (1 if G[0].shape[0] == 0 else 0)\n        n = ", 1
+        ),
+        "DPA111",
+    ),
+}
 
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_likely_empty_batches_are_analysed(name):
+    source, rule = EMPTY[name]
     small = dataclasses.replace(config(), expected_batch=4.0)
-    result = analyse_source(Candidate(source=clip(), filename="m.py"), small)
-    assert result.refusal.rule == "DPA111"
-    assert "empty" in result.refusal.message
+    result = analyse_source(Candidate(source=source, filename="m.py"), small)
+    if rule is None:
+        assert min(result.sigma_effective) == pytest.approx(1.2, rel=1e-5)
+        assert any("empty batch" in text for text in result.assumptions)
+    else:
+        assert result.refusal is not None
+        assert result.refusal.rule == rule, result.refusal
+        assert "empty" in result.refusal.message
 
 
 def test_a_whole_training_script_is_analysed_by_its_mechanism():
