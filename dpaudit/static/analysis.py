@@ -330,8 +330,8 @@ def _finding(candidate: Candidate, reason: Reason, severity: Severity) -> Findin
 
 
 def _conditional(candidate: Candidate, config: RunConfig, reason: Reason) -> str:
-    """What the first steps would be worth if the statistics of several samples were public. Never an acceptance."""
-    if reason.rule != "DPA103":
+    """What the first step would be worth if the private value that escapes were public. Never an acceptance."""
+    if reason.rule not in {"DPA101", "DPA103", "DPA104", "DPA107"}:
         return ""
     try:
         shrinking = Shrinking.first(config.parameter_shapes)
@@ -339,9 +339,11 @@ def _conditional(candidate: Candidate, config: RunConfig, reason: Reason) -> str
     except (Refusal, RecursionError):
         return ""
     lines = sorted({line for _, r in schedule.results for line in r.session.declassified.values() if line is not None})
+    if not lines or not 0 < min(schedule.sigmas) < math.inf:
+        return ""
     named = ", ".join(str(line) for line in lines)
     return (
-        f"even if what several samples decide at line {named} were public, "
+        f"even if the private value at line {named} were public, "
         f"the noise multiplier of the first step would be at least {min(schedule.sigmas):.6g}"
     )
 
