@@ -28,7 +28,7 @@ _VIEWS = frozenset(
         "view", "reshape", "expand", "permute", "transpose", "t", "slice", "select", "squeeze", "unsqueeze", "split",
         "split_with_sizes", "unbind", "unfold", "diagonal", "as_strided", "alias", "detach", "movedim", "swapaxes", "view_as",
         "chunk", "narrow", "_reshape_alias", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes", "numpy_T", "mT",
-        "_unsafe_view", "lift_fresh", "expand_as", "flatten", "swapdims", "moveaxis", "matrix_H", "adjoint", "_to_copy",
+        "_unsafe_view", "lift_fresh", "lift", "expand_as", "flatten", "swapdims", "moveaxis", "matrix_H", "adjoint", "_to_copy",
     }
 )  # fmt: skip
 """Ways to look at a storage that change no value."""

@@ -36,6 +36,8 @@ def verify(certificate: Mapping[str, Any]) -> tuple[float, ...]:
     sigmas: list[float] = []
     for run in certificate["schedule"]:
         claimed = _float(run["sigma"])
+        if type(run["analysed"]) is not int or type(run["count"]) is not int:
+            raise CertificateError(f"certificate: step {len(sigmas)} names no analysed step, or no number of steps")
         analysed = certificate["steps"][run["analysed"]]
         squared = sum(part["copies"] * _part(part, run["values"]) for part in analysed["parts"])
         honest = math.inf if squared == 0 else squared**-0.5 * (1 - SLACK)
