@@ -178,6 +178,7 @@ ATEN = torch.ops.aten
 OPERATIONS |= {
     "addmv": lambda a, b: torch.addmv(a[:, 0], a, b[0]),
     "baddbmm": lambda a, b: torch.baddbmm(a[None, :, :2], a[None], b.t()[None], beta=0.5),
+    "vdot": lambda a, b: torch.vdot(a[0], b[1]),
     "atan": lambda a, b: a.atan(),
     "fmin fmax": lambda a, b: torch.fmin(a, b) + torch.fmax(a, b * 2),
     "index_add": lambda a, b: torch.index_add(a, 1, torch.tensor([2, 0]), b[:, :2], alpha=0.5),
@@ -248,10 +249,20 @@ def test_every_handler_has_a_case(monkeypatch):
 
 def _is_composite(name):
     """Whether torch always takes it apart before it is dispatched, so that no handler is ever asked."""
-    keys = ("CompositeImplicitAutograd",)
-    overloads = getattr(ATEN, name).overloads() if hasattr(ATEN, name) else []
-    full = [f"aten::{name}" if o == "default" else f"aten::{name}.{o}" for o in overloads]
-    return all(any(torch._C._dispatch_has_kernel_for_dispatch_key(f, k) for k in keys) for f in full)
+    schemas = [
+        s.name + (f".{s.overload_name}" if s.overload_name else "")
+        for s in torch._C._jit_get_schemas_for_operator(f"aten::{name}")
+    ]
+    known = [s for s in schemas if _dispatched(s)]
+    return all(torch._C._dispatch_has_kernel_for_dispatch_key(s, "CompositeImplicitAutograd") for s in known)
+
+
+def _dispatched(schema):
+    """Some schemas belong to TorchScript alone."""
+    try:
+        return torch._C._dispatch_has_kernel_for_dispatch_key(schema, "CompositeImplicitAutograd") in {True, False}
+    except RuntimeError:
+        return False
 
 
 def run(operation, first, second):
