@@ -3,6 +3,7 @@
 from .all_bounds import METHODS, NEEDS_TRACE, bounds_on
 from .attack import attack
 from .bound import Design, Family, LowerBound
+from .forecast import Forecast, attack_model, forecast
 from .planning import AttackPlan, ModePlan, make_plan
 from .result import EmpiricalResult
 from .scores import Scores, checked, read_csv, read_csv_pair, read_npz
@@ -17,14 +18,17 @@ __all__ = [
     "EmpiricalResult",
     "Family",
     "Fixed",
+    "Forecast",
     "LowerBound",
     "ModePlan",
     "MultiSplit",
     "Scores",
     "Split",
     "attack",
+    "attack_model",
     "bounds_on",
     "checked",
+    "forecast",
     "make_plan",
     "read_csv",
     "read_csv_pair",

@@ -24,6 +24,7 @@ class EmpiricalResult:
         ceiling: largest bound that a perfect attack with the same counts would have given at the gate's level.
         bounds: all printed bounds.
         plan: made before any compute.
+        longer: what a longer attack would add, a sentence for each mode.
     """
 
     outcome: Outcome
@@ -36,6 +37,7 @@ class EmpiricalResult:
     plan: AttackPlan
     seconds: float
     notes: tuple[str, ...] = ()
+    longer: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from .accounts import add_replay
+from .attack import add_attack
 from .bound import add_bound
 from .calibrate import add_calibrate
 from .common import EXIT_CODES, Commands
@@ -26,6 +27,7 @@ COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
     add_verify,
     add_rerun,
     add_explain,
+    add_attack,
     add_bound,
 )
 """In the order in which ``dpaudit --help`` lists them."""
