@@ -9,7 +9,6 @@ from importlib import import_module
 
 from dpaudit.contract import ExitCode, Finding, Outcome, RunConfig, UsageError, plain_number
 from dpaudit.empirical import EmpiricalResult, ModePlan
-from dpaudit.options.attack import MODES
 from dpaudit.probe import SourceError
 
 from .bound import as_plain, table
@@ -127,8 +126,8 @@ def _player(mode: str) -> Play:
     """The module that plays all of ``mode``, names with commas in between."""
     names = mode.split(",")
     for name in names:
-        if name not in MODES:
-            raise UsageError(f"--mode: expected one of {', '.join(MODES)}, got {name!r}")
+        if name not in PLAYERS:
+            raise UsageError(f"--mode: expected one of {', '.join(PLAYERS)}, got {name!r}")
     modules = {PLAYERS[name] for name in names}
     if len(modules) > 1 or len(set(names)) != len(names):
         raise UsageError(f"--mode {mode}: expected one mode, or step,run: other modes are played by themselves")

@@ -8,7 +8,7 @@ from .common import Commands, add_manners, command, runs
 from .numbers import not_negative, positive_number, whole
 
 MODES = ("step", "run", "model")
-"""Where an attack listens. The module that plays each is named in ``dpaudit.commands.attack``."""
+"""Where an attack listens. The same words as the keys of ``dpaudit.commands.attack.PLAYERS``."""
 
 
 def add_attack(commands: "Commands[argparse.ArgumentParser]") -> None:
