@@ -45,17 +45,34 @@ class ChosenRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """Runs that count. ``stopped``: the pair tests refuted, at whichever pair that was. ``right``: every pair in its order."""
+    """Runs that count.
+
+    Attributes:
+        refuted: by the pair tests, all of them.
+        stopped: before the last pair, because of what the runs showed: no rectangle of these runs is valid.
+        right: every pair, in its order.
+    """
 
     tally: Tally
+    refuted: bool
     stopped: bool
     right: Bools
 
 
 def play(
-    stage: Stage, chosen: ChosenRun, tests: Sequence[PairWealth], *, pairs: int, seed: int, until: float
+    stage: Stage,
+    chosen: ChosenRun,
+    tests: Sequence[PairWealth],
+    *,
+    pairs: int,
+    seed: int,
+    until: float,
+    look_every: int | None = None,
 ) -> Played:
     """Play pairs of runs until every pair test has refuted, or ``pairs`` are played, or the time ends (at least one chunk).
+
+    Args:
+        look_every: give up, after every so many pairs, if a test is hopeless (:meth:`PairWealth.hopeless`).
 
     Raises:
         CandidateFailed: see :meth:`Stage.play`.
@@ -63,6 +80,8 @@ def play(
     spent = 0.0
     inside_calls: list[Bools] = []
     outside_calls: list[Bools] = []
+    refuted = hopeless = False
+    looked = 0
     for start in range(0, pairs, _CHUNK):
         inside, outside, seconds = play_both(
             stage, chosen.setup, trials=min(_CHUNK, pairs - start), seed=seed + start, until=max(1.0, until - spent)
@@ -73,8 +92,12 @@ def play(
         for test in tests:
             test.update(hits & ~misses)
         spent += seconds
-        stopped = bool(tests) and all(test.refuted for test in tests)
-        if stopped or spent > until:
+        played = start + len(hits)
+        refuted = bool(tests) and all(test.refuted for test in tests)
+        if look_every is not None and played - looked >= look_every:
+            looked = played
+            hopeless = not refuted and any(test.hopeless(played, pairs) for test in tests)
+        if refuted or hopeless or spent > until:
             break
     hits, misses = np.concatenate(inside_calls), np.concatenate(outside_calls)
     tally = Tally(
@@ -83,7 +106,7 @@ def play(
         false_negatives=int((~hits).sum()),
         inside=len(hits),
     )
-    return Played(tally=tally, stopped=stopped, right=hits & ~misses)
+    return Played(tally=tally, refuted=refuted, stopped=refuted or hopeless, right=hits & ~misses)
 
 
 def pilot(stage: Stage, config: RunConfig, *, runs: int, seed: int, until: float) -> ChosenRun:
