@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     import harness
 
     play = _player(arguments.mode)
+    if arguments.drawn is not None and arguments.mode != "run":
+        raise UsageError(f"--drawn: only --mode run sees how batches are drawn, got --mode {arguments.mode}")
     config = harness.run_config(
         arguments.preset,
         noise_multiplier=arguments.noise_multiplier,
@@ -138,7 +140,7 @@ def _player(mode: str) -> Play:
 def _command(arguments: argparse.Namespace) -> str:
     words = ["dpaudit", "attack", arguments.path, "--preset", arguments.preset, "--mode", arguments.mode]
     words += ["--seconds", f"{arguments.seconds:g}", "--seed", str(arguments.seed)]
-    for name in ("noise_multiplier", "calibration", "relation", "rows", "sampler", "nonfinite"):
+    for name in ("noise_multiplier", "calibration", "relation", "rows", "sampler", "nonfinite", "drawn"):
         value = getattr(arguments, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]

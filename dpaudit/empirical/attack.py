@@ -63,7 +63,7 @@ def attack(
     if foreign is not None and tuple(modes) != ("run",):
         raise UsageError("attack: only the mode run, by itself, sees how batches are drawn")
     plan = make_plan(config, measurement, modes=modes, budget_seconds=budget_seconds)
-    game = _Game(Case.of(config, measurement), seed, effort, budget_seconds, progress)
+    game = Game(Case.of(config, measurement), seed, effort, budget_seconds, progress)
     failure: CandidateFailed | None = None
     try:
         with Stage(source, config, tick=game.tick, drawn=drawn) as stage:
@@ -80,8 +80,8 @@ def attack(
     )
 
 
-class _Game:
-    """One attack under way: the clock, and what was heard so far."""
+class Game:
+    """One attack under way: the clock, and what was heard so far. ``heard`` has one entry for each mode played."""
 
     def __init__(
         self,
@@ -90,8 +90,11 @@ class _Game:
         effort: Effort,
         budget: float,
         progress: Callable[[str, float, float], None] | None,
+        *,
+        pilot_trials: int = PILOT_TRIALS,
     ) -> None:
         self.case = case
+        self.pilot_trials = pilot_trials
         self.seed = seed * _SEEDS
         self.effort = effort
         self.budget = budget
@@ -141,7 +144,7 @@ class _Game:
         sigmas = case.sigmas()
         self.doing = "step: pilot"
         chosen = step_attack.pilot(
-            stage, case.config, sigmas, trials=PILOT_TRIALS, seed=seed, until=max(1.0, 0.2 * seconds)
+            stage, case.config, sigmas, trials=self.pilot_trials, seed=seed, until=max(1.0, 0.2 * seconds)
         )
         step = chosen.setup.first_step
         spent = 0.0

@@ -7,6 +7,7 @@ may depend on all scores; r itself is fixed in advance, or the level is divided 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,7 @@ def steinke_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
     return min(1.0, tail + 2 * guesses.canaries * delta * max(0.0, steepest))
 
 
+@lru_cache(maxsize=65536)
 def steinke_epsilon(guesses: Guesses, delta: float, level: float) -> float:
     """Largest epsilon whose p-value is at most the level; 0 if none. The p-value grows with epsilon."""
     if steinke_p_value(guesses, 0.0, delta) > level:

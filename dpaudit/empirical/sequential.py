@@ -10,6 +10,7 @@ e-process form for auditing is derived here.
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,6 +157,7 @@ def paired_free(right: Bools, *, delta: float, level: float, design: Design, cou
     )
 
 
+@lru_cache(maxsize=65536)
 def _pairs_refute(correct: int, pairs: int, most_right: float, level: float) -> bool:
     """Whether the wealth of :class:`PairWealth` at the end reaches 1/level; the last wealth is itself an e-value."""
     rate = min(max(most_right, 1e-12), 1 - 1e-12)
