@@ -184,6 +184,9 @@ def _best(
 
 def tries(inside: Floats, outside: Floats) -> list[Guesses]:
     """The guesses at every share of :data:`GUESS_SHARES`."""
-    canaries = len(inside) + len(outside)
-    sizes = sorted({max(2, int(share * canaries)) for share in GUESS_SHARES})
-    return [guess(inside, outside, guessed=min(size, canaries)) for size in sizes]
+    return [guess(inside, outside, guessed=size) for size in guess_sizes(len(inside) + len(outside))]
+
+
+def guess_sizes(canaries: int) -> list[int]:
+    """How many guesses are tried for so many canaries."""
+    return sorted({min(canaries, max(2, int(share * canaries))) for share in GUESS_SHARES})

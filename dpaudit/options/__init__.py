@@ -10,6 +10,7 @@ from .calibrate import add_calibrate
 from .common import EXIT_CODES, Commands
 from .explain import add_explain
 from .gate import add_gate
+from .plan import add_plan
 from .reports import add_report, add_verify
 from .rerun import add_rerun
 from .sweep import add_sweep
@@ -27,6 +28,7 @@ COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
     add_verify,
     add_rerun,
     add_explain,
+    add_plan,
     add_attack,
     add_bound,
 )
