@@ -175,17 +175,21 @@ class Game:
         case, seed = self.case, self.seed
         self.doing = "run: pilot"
         chosen = run_attack.pilot(
-            stage, case.config, runs=run_attack.PILOT_RUNS, seed=seed + 5, until=max(1.0, 0.25 * seconds)
+            stage,
+            case.config,
+            runs=run_attack.PILOT_RUNS,
+            seed=seed + 5,
+            until=max(1.0, 0.25 * seconds),
+            pairs=self.effort.run_pairs,
+            test_seconds=0.36 * seconds,
         )
-        affordable = int(0.36 * seconds / (2 * chosen.seconds_per_run))
-        pairs = max(8, min(self.effort.run_pairs, affordable))
 
         def play(offset: int) -> tuple[run_attack.Played, str]:
             played = run_attack.play(
                 stage,
                 chosen,
                 case.pair_tests(mode.gate_level),
-                pairs=pairs,
+                pairs=chosen.planned,
                 seed=seed + offset,
                 until=max(2.0, 0.36 * seconds),
                 look_every=mode.needed if self.effort.only_if_planned else None,
@@ -207,7 +211,11 @@ class Game:
             heard.tallies.append(second.tally)
             heard.confirmed = bool(confirmed_by)
         heard.bounds += _run_bounds(case, test, mode.print_level, heard.words)
-        heard.ceiling = max(_paired(case, np.ones_like(test.right), mode.gate_level / 2, first).epsilon, 0.0)
+        perfect = clopper_pearson(
+            first.perfect, delta=case.config.target_delta, level=mode.gate_level / 2, design=Design.INDEPENDENT
+        )
+        by_pairs = _paired(case, np.ones_like(test.right), mode.gate_level / 2, first)
+        heard.ceiling = max(by_pairs.epsilon, perfect.epsilon)
         return heard
 
 
@@ -232,10 +240,12 @@ def _step_bound(case: Case, tally: Tally, step: int, level: float, note: str) ->
 def _run_bounds(case: Case, test: run_attack.Played, level: float, note: str) -> list[LowerBound]:
     """Family-free, Gaussian, and the least over the candidate schedules of the accountant's family: one rectangle.
 
-    Where the runs were stopped by what they showed, only the pair test's own bound is valid; which of the two is printed
+    Where the runs were stopped by what they showed, only the pair test's own bound is valid; which of the two is given
     depends on the runs, so each has half the level.
     """
     delta, design, tally, share = case.config.target_delta, Design.INDEPENDENT, test.tally, level / 2
+    if test.stopped:
+        return [replace(_paired(case, test.right, share, tally), note=note)]
     made = [clopper_pearson(tally, delta=delta, level=share, design=design)]
     made.append(
         replace(gaussian(tally, delta=delta, level=share, design=design), valid=False, note="a run is no Gaussian")
@@ -246,9 +256,6 @@ def _run_bounds(case: Case, test: run_attack.Played, level: float, note: str) ->
             for item in case.candidates
         ]
         made.append(min(inverted, key=lambda bound: bound.epsilon))
-    if test.stopped:
-        made = [replace(bound, valid=False, note="the runs were stopped early: advisory") for bound in made]
-        made.append(_paired(case, test.right, share, tally))
     return [bound if bound.note else replace(bound, note=note) for bound in made]
 
 

@@ -26,17 +26,17 @@ Bools = NDArray[np.bool_]
 PILOT_RUNS = 16
 _CHUNK = 4
 _MODEL_RUNS = 2000
-_PLANNED_RUNS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenRun:
-    """What the pilot settled on."""
+    """What the pilot settled on. ``planned``: pairs of runs that are to count."""
 
     setup: Setup
     statistic: Statistic
     threshold: float
     seconds_per_run: float
+    planned: int
 
     def calls(self, inside: Floats, outside: Floats) -> tuple[Bools, Bools]:
         """Which runs are called "in"."""
@@ -109,8 +109,12 @@ def play(
     return Played(tally=tally, refuted=refuted, stopped=refuted or hopeless, right=hits & ~misses)
 
 
-def pilot(stage: Stage, config: RunConfig, *, runs: int, seed: int, until: float) -> ChosenRun:
+def pilot(
+    stage: Stage, config: RunConfig, *, runs: int, seed: int, until: float, pairs: int, test_seconds: float
+) -> ChosenRun:
     """Play ``runs`` runs of each world (fewer if the time ends), learn statistics, choose one with its threshold.
+
+    The threshold is the one that serves best for the runs that will count: ``pairs``, or as many as ``test_seconds`` allow.
 
     Statistics are learned on one half of the runs and judged on the other: one that fits its own runs must not win.
 
@@ -128,6 +132,8 @@ def pilot(stage: Stage, config: RunConfig, *, runs: int, seed: int, until: float
         inside, outside, seconds = play_both(stage, setup, trials=runs, seed=seed, until=until)
     half = len(inside) // 2 if len(inside) >= 4 else 0
     learning = (inside[:half], outside[:half]) if half else (inside, outside)
+    cost = seconds / (2 * len(inside))
+    planned = max(8, min(pairs, int(test_seconds / (2 * cost))))
     best: tuple[float, ChosenRun] | None = None
     for index, statistic in enumerate(run_statistics(*learning, config.sampling_probability)):
         scores = statistic.score(inside[half:]), statistic.score(outside[half:])
@@ -135,12 +141,10 @@ def pilot(stage: Stage, config: RunConfig, *, runs: int, seed: int, until: float
         if statistic.model is not None:
             # the fitted model places the threshold better than a handful of runs; where it is wrong, only power is lost
             drawn = statistic.model(_MODEL_RUNS, seed)
-            threshold = choose_threshold(*drawn, _objective, level=1e-6, scale=_PLANNED_RUNS / _MODEL_RUNS)
+            threshold = choose_threshold(*drawn, _objective, level=1e-6, scale=planned / _MODEL_RUNS)
         # the first statistic is the ideal one for an honest mechanism: others must be clearly better
         value = _objective(tally_at(threshold, *scores), 0.3) - 0.3 * index
-        chosen = ChosenRun(
-            setup=setup, statistic=statistic, threshold=threshold, seconds_per_run=seconds / (2 * len(inside))
-        )
+        chosen = ChosenRun(setup=setup, statistic=statistic, threshold=threshold, seconds_per_run=cost, planned=planned)
         if best is None or value > best[0]:
             best = value, chosen
     assert best is not None

@@ -96,7 +96,9 @@ class IsolatedProcess:
                     if isinstance(message, dict):
                         return message
             left = max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self._process.stdout], [], [], left if tick is None else min(left, _TICK_SECONDS))
+            ready, _, _ = select.select(
+                [self._process.stdout], [], [], left if tick is None else min(left, _TICK_SECONDS)
+            )
             if tick is not None:
                 tick()
             if not ready and left > 0 and tick is not None:
