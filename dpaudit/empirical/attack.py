@@ -135,7 +135,7 @@ class Game:
         """For the pilot and for as many pairs as a perfect attack needs, by what a call has cost so far."""
         if mode.needed is None:
             return float("inf")
-        calls = 2 * (run_attack.PILOT_RUNS + mode.needed) * mode.calls
+        calls = 2 * (run_attack.pilot_runs(mode.calls) + mode.needed) * mode.calls
         costs = [found.seconds_per_call for found in self.heard if found.seconds_per_call > 0]
         return calls * costs[-1] if costs else mode.seconds / 2
 
@@ -177,7 +177,7 @@ class Game:
         chosen = run_attack.pilot(
             stage,
             case.config,
-            runs=run_attack.PILOT_RUNS,
+            runs=run_attack.pilot_runs(case.config.total_steps),
             seed=seed + 5,
             until=max(1.0, 0.25 * seconds),
             pairs=self.effort.run_pairs,

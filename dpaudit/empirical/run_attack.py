@@ -23,9 +23,16 @@ from .thresholds import choose_threshold, tally_at
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-PILOT_RUNS = 16
+_PILOT_RUNS = (16, 100)
+_PILOT_CALLS = 4000
 _CHUNK = 4
 _MODEL_RUNS = 2000
+
+
+def pilot_runs(steps: int) -> int:
+    """Runs of the pilot in each world: more where a run is short."""
+    fewest, most = _PILOT_RUNS
+    return max(fewest, min(most, _PILOT_CALLS // steps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

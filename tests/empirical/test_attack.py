@@ -135,7 +135,7 @@ def test_shuffled_batches_accounted_as_poisson_are_refuted_from_whole_runs(tmp_p
     path = tmp_path / "mechanism.py"
     path.write_text(HONEST, encoding="utf-8")
     source, seen = load_source(str(path)), measured(run, known=True)
-    shuffled = attack(source, run, seen, budget_seconds=8.0, modes=("run",), drawn=Sampler.SHUFFLE)
+    shuffled = attack(source, run, seen, budget_seconds=60.0, modes=("run",), drawn=Sampler.SHUFFLE)
     assert shuffled.outcome is Outcome.VIOLATED, shuffled.summary
     assert "drawn by shuffle" in shuffled.findings[0].message
     assert not any(bound.valid for bound in shuffled.bounds if bound.family is Family.ACCOUNTANT)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from dpaudit.contract import Measurement, NoiseClass, Outcome, RunConfig
+from dpaudit.contract import Measurement, NoiseClass, Outcome, RunConfig, Sampler
 from dpaudit.empirical import attack
 from dpaudit.empirical.attack import Game
 from dpaudit.empirical.effort import Effort
@@ -132,6 +132,16 @@ def test_two_hundred_honest_audits_of_whole_runs() -> None:
     assert played == 200
     assert refuted == 0
     assert above <= binom.ppf(0.999, played, 0.05)
+
+
+def test_shuffled_batches_accounted_as_poisson_at_sigma_one_half() -> None:
+    # one epoch of five batches: the curves differ by a tenth of an error rate, so thousands of runs are needed
+    run = replace(config(0.5, shapes=((4, 3), (4,))), dataset_size=200, batch_size=40, expected_batch=40.0, epochs=1)
+    run = replace(run, steps_per_epoch=5)
+    run = replace(run, target_epsilon=Case.of(run, measured(run)).step_epsilon(2.0, 0) * 1.002)
+    source = load_source(mechanism("accepted/standard_dpsgd.py"))
+    found = attack(source, run, measured(run), budget_seconds=400.0, modes=("run",), drawn=Sampler.SHUFFLE)
+    assert found.outcome is Outcome.VIOLATED, found.summary
 
 
 def test_coverage_of_multi_split_at_full_length() -> None:
