@@ -212,6 +212,7 @@ class CanaryRows:
 
     def inject(self, gradients: list[Tensor], indices: Tensor) -> None:
         """Overwrite the gradients of the Dirac canaries among ``indices``, the first rows of ``gradients``."""
+        indices = indices.cpu()
         coordinates = self._coordinate[indices]
         for row in torch.nonzero(coordinates >= 0).flatten().tolist():
             left = int(coordinates[row])

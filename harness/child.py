@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,12 +28,15 @@ from .atomic_files import write_atomically
 from .canaries import CanaryKind, CanaryPlan
 from .candidate import MechanismError, read_candidate
 from .datasets import UnusableDataset
+from .recipe import Engine, Recipe
 from .repeated_training import WorstCase, train_repeatedly
 from .run_directory import read_run
 from .run_json import config_from_json
 from .shadow_training import train_shadows
 from .step_replay import replay_steps
 from .training import train
+
+Settings = TypeVar("Settings", Recipe, Engine)
 
 _FILE_LIMIT_BYTES = 4 * 2**30
 """Largest single file that the child may write: a flood of output ends the child, it does not fill the disk."""
@@ -108,9 +111,17 @@ def _train(request: Request) -> dict[str, Any]:
         resume=request["resume"],
         progress=False,
         max_steps=request["max_steps"],
+        form=request["form"],
+        recipe=_settings(Recipe, request["recipe"]),
+        engine=_settings(Engine, request["engine"]),
+        hold_out=request["hold_out"],
         canaries=_canary_plan(request["canaries"]),
     )
     return {}
+
+
+def _settings(kind: type[Settings], values: dict[str, Any] | None) -> Settings | None:
+    return None if values is None else kind.from_json(values, where="request")
 
 
 def _canary_plan(values: dict[str, Any] | None) -> CanaryPlan | None:

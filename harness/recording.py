@@ -116,8 +116,8 @@ class Recorder:
             write_atomically(self._folder / f"state-{self._opened['step']:07d}.pt", stream.getvalue())
             self._opened = None
 
-    def flush(self, model: nn.Module, *, completed: bool) -> None:
-        """Write what was kept since the last time.
+    def flush(self, final: list[Tensor], *, completed: bool) -> None:
+        """Write what was kept since the last time; ``final`` are the parameters that a completed run ends with.
 
         Raises:
             DataError: the disk is full or the folder cannot be written.
@@ -131,7 +131,7 @@ class Recorder:
             _write(self._folder / f"parameters-{self._parameters[0][0]:07d}.npy", stacked)
             self._parameters.clear()
         if completed:
-            _write(self._folder / "final.npy", _flat(list(model.parameters())))
+            _write(self._folder / "final.npy", _flat(final))
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

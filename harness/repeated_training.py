@@ -103,7 +103,7 @@ def train_repeatedly(
             continue
         own = stream_seed(seed, f"repeated block {block}")
         with noise_generators(own):
-            losses, products, norms, sigmas = _play(candidate, config, stage, settings.learning_rate, seed=own)
+            losses, products, norms, sigmas = _play(candidate, config, stage, settings.recipe.learning_rate, seed=own)
         write_arrays(path, identity=np.array(identity), losses=losses, products=products, norms=norms, sigmas=sigmas)
 
 

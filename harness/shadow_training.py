@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpaudit.contract import DataError, RunConfig
+from dpaudit.contract import DataError, Form, RunConfig
 
 from .atomic_files import make_directory, write_arrays
 from .canaries import CanaryPlan, CanaryRows, draw_canaries, with_canaries
@@ -23,8 +23,11 @@ from .candidate import Candidate
 from .datasets import Dataset, load_dataset
 from .generators import noise_generators, stream_seed
 from .presets import preset
+from .process_group import OneProcess
+from .recipe import Engine
 from .run import Run
 from .run_json import config_to_json
+from .run_parts import Request
 
 Floats = NDArray[np.float64]
 
@@ -60,8 +63,7 @@ def train_shadows(
         MechanismError: the candidate's code failed. DataError: data or folder cannot be used.
     """
     make_directory(out)
-    settings = preset(config.name)
-    data = load_dataset(settings.dataset, root=None if data_root is None else Path(data_root))
+    data = load_dataset(preset(config.name).dataset, root=None if data_root is None else Path(data_root))
     identity = collection_identity(candidate, config, plan, seed)
     for index in range(models):
         path = shadow_file(out, index)
@@ -71,7 +73,7 @@ def train_shadows(
         own = stream_seed(seed, f"shadow model {index}")
         canaries = draw_canaries(plan, config, data.train_labels, seed=seed, coin_seed=own)
         inserted = with_canaries(data, canaries, seed=seed)
-        run = Run(candidate=candidate, settings=settings, config=config, seed=own, device=torch.device("cpu"))
+        run = Run(_request(candidate, config, seed=own))
         run.canaries, run.canary_count = CanaryRows(canaries, config), plan.count
         with noise_generators(own):
             run.begin(inserted, None, ledger=())
@@ -79,9 +81,13 @@ def train_shadows(
                 run.step()
                 if run.steps_done % config.steps_per_epoch == 0:
                     run.end_epoch(seconds=0.0)
+        if run.parts.average is not None:  # what is tested, and would be published
+            run.parts.model.load_state_dict(run.parts.average.parameters(), strict=False)
         slots = torch.tensor([canary.slot for canary in canaries])
-        margins = label_margins(run.model, inserted, inserted.train_images[slots], inserted.train_labels[slots])
-        population = label_margins(run.model, data, data.test_images[:_POPULATION], data.test_labels[:_POPULATION])
+        margins = label_margins(run.parts.model, inserted, inserted.train_images[slots], inserted.train_labels[slots])
+        population = label_margins(
+            run.parts.model, data, data.test_images[:_POPULATION], data.test_labels[:_POPULATION]
+        )
         write_arrays(
             path,
             identity=np.array(identity),
@@ -90,6 +96,21 @@ def train_shadows(
             population=population,
             accuracy=np.array(run.epoch_rows[-1]["test_accuracy"]),
         )
+
+
+def _request(candidate: Candidate, config: RunConfig, *, seed: int) -> Request:
+    settings = preset(config.name)
+    return Request(
+        candidate=candidate,
+        settings=settings,
+        config=config,
+        recipe=settings.recipe,
+        engine=Engine(),
+        form=Form.PLAIN,
+        seed=seed,
+        device=torch.device("cpu"),
+        group=OneProcess(),
+    )
 
 
 def read_shadows(directory: Path, *, models: int, identity: str) -> dict[str, NDArray[Any]]:
@@ -104,6 +125,7 @@ def read_shadows(directory: Path, *, models: int, identity: str) -> dict[str, ND
 
 def label_margins(model: nn.Module, data: Dataset, images: Tensor, labels: Tensor) -> Floats:
     """log of p/(1-p) for the probability p that the model gives to each label: exact where p rounds to 1."""
+    model.eval()
     with torch.no_grad():
         logits = torch.cat([model(data.normalised(part)) for part in torch.split(images, 500)]).double()
     own = logits.gather(1, labels[:, None]).squeeze(1)

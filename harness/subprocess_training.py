@@ -6,11 +6,12 @@ The record is read back from the run directory and every value is checked.
 import dataclasses
 from pathlib import Path
 
-from dpaudit.contract import DataError, RunConfig, RunRecord
+from dpaudit.contract import DataError, Form, RunConfig, RunRecord
 
 from .canaries import CanaryPlan
 from .candidate import read_candidate
 from .confined import TrainingFailure, run_confined
+from .recipe import Engine, Recipe
 from .run_directory import read_run
 from .run_json import config_to_json
 
@@ -28,6 +29,10 @@ def train_in_subprocess(
     epochs: int | None = None,
     resume: bool = False,
     max_steps: int | None = None,
+    form: Form | str | None = Form.PLAIN,
+    recipe: Recipe | None = None,
+    engine: Engine | None = None,
+    hold_out: int = 0,
     canaries: CanaryPlan | None = None,
 ) -> RunRecord | TrainingFailure:
     """:func:`harness.train` in a process of its own, ended with all its descendants after ``time_limit`` seconds.
@@ -48,6 +53,10 @@ def train_in_subprocess(
         "epochs": epochs,
         "resume": resume,
         "max_steps": max_steps,
+        "form": None if form is None else str(form),
+        "recipe": None if recipe is None else recipe.to_json(),
+        "engine": None if engine is None else engine.to_json(),
+        "hold_out": hold_out,
         "canaries": None if canaries is None else dataclasses.asdict(canaries),
     }
     answer = run_confined("train", values, candidate, time_limit=time_limit, device=device, data_root=data_root)

@@ -14,29 +14,26 @@ from pathlib import Path
 
 import torch
 
-from dpaudit.contract import DataError, RunConfig, RunRecord, UsageError
+from dpaudit.contract import DataError, Form, RunConfig, RunRecord, UsageError
 
 from .atomic_files import make_directory
-from .canaries import (
-    CANARY_FILE,
-    CanaryPlan,
-    CanaryRows,
-    draw_canaries,
-    read_canaries,
-    with_canaries,
-    write_canaries,
-)
+from .canaries import CANARY_FILE, CanaryPlan
 from .candidate import read_candidate
 from .checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from .datasets import Dataset, UnusableDataset, load_dataset
+from .datasets import Dataset, UnusableDataset, held_out, load_dataset
 from .generators import noise_generators
 from .models import parameter_shapes
-from .presets import Preset, preset
+from .preset import Preset
+from .presets import preset
+from .process_group import processes
 from .progress_bar import ProgressBar
+from .recipe import Engine, Recipe
+from .recorded_run import form_with_canaries, insert_canaries, require_recordable
 from .recording import Recorder
 from .reported_epsilon import epsilon_so_far
 from .run import Run
 from .run_directory import LEDGER_FILE, METRICS_FILE, RUN_FILE, read_ledger, read_run, write_run
+from .run_parts import Request
 
 
 def train(
@@ -52,6 +49,10 @@ def train(
     resume: bool = False,
     progress: bool = True,
     max_steps: int | None = None,
+    form: Form | str | None = Form.PLAIN,
+    recipe: Recipe | None = None,
+    engine: Engine | None = None,
+    hold_out: int = 0,
     canaries: CanaryPlan | None = None,
 ) -> RunRecord:
     """Train the candidate ``spec`` once and leave a run directory at ``out``.
@@ -65,7 +66,12 @@ def train(
         data_root: folder of the data sets; default ``DPAUDIT_DATA``, else ``./data``.
         epochs, max_steps: stop early after so many epochs or steps of the run; it can be resumed.
         resume: continue the run in ``out``, bit by bit as if it had not stopped.
-        canaries: insert these, and record what an audit of the run needs (:mod:`harness.recording`).
+        form: of the interface; ``None`` chooses the cheapest that the candidate offers (:mod:`harness.form_choice`).
+        recipe: optimiser, schedule, averaging, augmentation; default the preset's.
+        engine: precision, shapes, physical batch; default float32 and a physical batch that fits.
+        hold_out: train without the last so many examples of a fixed permutation of the training set and test on them
+            instead of the test set; ``config`` must have been made with the same number.
+        canaries: insert these, and record what an audit of the run needs (:mod:`harness.recording`). The form is plain.
 
     Returns:
         The record. ``completed`` is False if the run stopped early, by these arguments or by an interrupt.
@@ -76,12 +82,25 @@ def train(
         UsageError: the arguments contradict each other.
     """
     settings = preset(preset_name)
-    _check_config(settings, config)
-    candidate = read_candidate(spec)
+    _check_config(settings, config, hold_out)
     out = Path(out)
     chosen = _device(device)
-    recorder = None if canaries is None else Recorder(out, config, seed=seed)
-    run = Run(candidate=candidate, settings=settings, config=config, seed=seed, device=chosen, recorder=recorder)
+    group = processes(chosen)
+    asked = None if form is None else Form(form)
+    request = Request(
+        candidate=read_candidate(spec),
+        settings=settings,
+        config=config,
+        recipe=recipe or settings.recipe,
+        engine=engine or Engine(),
+        form=asked if canaries is None else form_with_canaries(asked),
+        seed=seed,
+        device=chosen,
+        group=group,
+    )
+    if canaries is not None:
+        require_recordable(canaries, config, request.recipe, request.engine, processes=group.size, hold_out=hold_out)
+    run = Run(request, recorder=None if canaries is None else Recorder(out, config, seed=seed))
     run.canary_count = 0 if canaries is None else canaries.count
     finished = _prepare(out, run, resume=resume)
     if finished is not None:
@@ -89,21 +108,23 @@ def train(
     saved = load_checkpoint(out, identity=run.identity) if (out / CHECKPOINT_FILE).exists() else None
     data = load_dataset(settings.dataset, root=None if data_root is None else Path(data_root), device=chosen)
     _check_data(settings, data)
+    data = held_out(data, hold_out) if hold_out else data
     if canaries is not None:
-        data = _insert(canaries, run, data, out, steps_done=0 if saved is None else saved.steps_done)
+        data = insert_canaries(canaries, run, data, out, steps_done=0 if saved is None else saved.steps_done)
     last = _last_step(config, epochs, max_steps)
     with noise_generators(seed), _deterministic_kernels(), _interrupts() as interrupted:
         run.begin(data, saved, ledger=read_ledger(out) if saved is not None else ())
-        _loop(run, out, last=last, progress=progress, interrupted=interrupted)
+        _loop(run, out, last=last, progress=progress and group.rank == 0, interrupted=interrupted)
     return read_run(out)
 
 
 def _loop(run: Run, out: Path, *, last: int, progress: bool, interrupted: threading.Event) -> None:
-    config = run.config
+    config, group = run.config, run.request.group
     started = time.monotonic() - run.seconds
     bar = ProgressBar(title=config.name, total=config.total_steps, done=run.steps_done, enabled=progress)
+    stopped = False
     with bar:
-        while run.steps_done < last and not interrupted.is_set():
+        while run.steps_done < last and not stopped:
             run.step()
             bar.step()
             if run.steps_done % config.steps_per_epoch == 0:
@@ -113,9 +134,11 @@ def _loop(run: Run, out: Path, *, last: int, progress: bool, interrupted: thread
                 if run.steps_done < last:
                     run.seconds = time.monotonic() - started
                     _save(run, out)
+            (stops,) = group.total([int(interrupted.is_set())])  # all processes stop after the same step
+            stopped = stops > 0
         run.seconds = time.monotonic() - started
     _save(run, out)
-    if interrupted.is_set() and run.steps_done < config.total_steps:
+    if stopped and run.steps_done < config.total_steps and group.rank == 0:
         print(
             f"stopped after step {run.steps_done} of {config.total_steps}; the run is saved in {out}; "
             "the same command with --resume continues it",
@@ -124,18 +147,21 @@ def _loop(run: Run, out: Path, *, last: int, progress: bool, interrupted: thread
 
 
 def _save(run: Run, out: Path) -> None:
-    """Ledger and record first: a checkpoint never runs ahead of the ledger that it continues."""
-    run.keep()
-    write_run(out, run.record(str(out)), epochs=run.epoch_rows)
-    save_checkpoint(out, run.snapshot())
+    """Ledger and record first: a checkpoint never runs ahead of the ledger that it continues. The first process writes."""
+    record, snapshot = run.record(str(out)), run.snapshot()  # every process takes part
+    if run.request.group.rank == 0:
+        run.keep()
+        write_run(out, record, epochs=run.epoch_rows)
+        save_checkpoint(out, snapshot)
+    run.request.group.total([0])  # nobody reads before it is written
 
 
-def _check_config(settings: Preset, config: RunConfig) -> None:
-    expected = (settings.name, settings.dataset_size, parameter_shapes(settings.model))
+def _check_config(settings: Preset, config: RunConfig, hold_out: int) -> None:
+    expected = (settings.name, settings.dataset_size - hold_out, parameter_shapes(settings.model))
     got = (config.name, config.dataset_size, config.parameter_shapes)
     if got != expected:
         raise UsageError(
-            f"training: expected the configuration of preset {settings.name!r} ({settings.dataset_size} examples, the "
+            f"training: expected the configuration of preset {settings.name!r} ({expected[1]} examples, the "
             f"parameters of {settings.model}), got {config.name!r} with {config.dataset_size} examples; take it from run_config"
         )
 
@@ -149,7 +175,21 @@ def _check_data(settings: Preset, data: Dataset) -> None:
 
 
 def _prepare(out: Path, run: Run, *, resume: bool) -> RunRecord | None:
-    """Make the folder; a finished run's record if it is to be resumed.
+    """Make the folder; a finished run's record if it is to be resumed."""
+    group = run.request.group
+    try:
+        finished, torn = _looked(out, run, resume=resume)
+    finally:
+        group.total([0])  # every process has looked before one of them writes
+    if finished is None and group.rank == 0:
+        for name in (RUN_FILE, LEDGER_FILE, METRICS_FILE, CANARY_FILE) if torn else ():
+            (out / name).unlink(missing_ok=True)
+        make_directory(out)
+    return finished
+
+
+def _looked(out: Path, run: Run, *, resume: bool) -> tuple[RunRecord | None, bool]:
+    """A finished run's record; and whether the folder holds a record without a checkpoint.
 
     A run that was killed between its record and its first checkpoint left nothing to go on from: it starts again.
     """
@@ -160,15 +200,9 @@ def _prepare(out: Path, run: Run, *, resume: bool) -> RunRecord | None:
         raise UsageError(f"training: {out} already holds a run; resume it, or give another output folder")
     if record is not None and (finished or not has_checkpoint):
         _require_same(record, run)
-    if finished:
-        return record
     if resume and record is None and not has_checkpoint:
         raise DataError(f"resume: expected a checkpoint in {out}, found none; start the run without resuming")
-    if record is not None and not has_checkpoint:
-        for name in (RUN_FILE, LEDGER_FILE, METRICS_FILE, CANARY_FILE):
-            (out / name).unlink(missing_ok=True)
-    make_directory(out)
-    return None
+    return (record if finished else None), record is not None and not has_checkpoint
 
 
 def _record_in(out: Path, *, torn: bool) -> RunRecord | None:
@@ -190,18 +224,6 @@ def _require_same(record: RunRecord, run: Run) -> None:
         raise UsageError(
             f"resume: {record.directory} holds the {state} of another mechanism, seed, configuration or canaries"
         )
-
-
-def _insert(plan: CanaryPlan, run: Run, data: Dataset, out: Path, *, steps_done: int) -> Dataset:
-    """Draw the canaries, write them down, and give the run what it does about them."""
-    drawn = draw_canaries(plan, run.config, data.train_labels.cpu(), seed=run.seed)
-    if steps_done and read_canaries(out) != (plan, drawn):
-        raise UsageError(f"resume: {out} holds a run with other canaries; resume with the same, or start a new run")
-    write_canaries(out, plan, drawn)
-    run.canaries = CanaryRows(drawn, run.config)
-    assert run.recorder is not None
-    run.recorder.begin(steps_done)
-    return with_canaries(data, drawn, seed=run.seed)
 
 
 def _last_step(config: RunConfig, epochs: int | None, max_steps: int | None) -> int:
@@ -230,7 +252,7 @@ def _device(name: str) -> torch.device:
 @contextmanager
 def _deterministic_kernels() -> Iterator[None]:
     """Repeatable convolutions on CUDA; without them a resumed run would differ in the last bits."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield
 
 

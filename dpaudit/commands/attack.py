@@ -36,6 +36,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     import harness
 
     play = _player(arguments.mode)
+    if arguments.drawn is not None and arguments.mode != "run":
+        raise UsageError(f"--drawn: only --mode run sees how batches are drawn, got --mode {arguments.mode}")
     config = harness.run_config(
         arguments.preset,
         noise_multiplier=arguments.noise_multiplier,

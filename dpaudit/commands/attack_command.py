@@ -3,7 +3,7 @@
 import argparse
 import shlex
 
-_EVERYWHERE = ("noise_multiplier", "calibration", "relation", "rows", "sampler", "nonfinite")
+_EVERYWHERE = ("noise_multiplier", "calibration", "relation", "rows", "sampler", "nonfinite", "drawn")
 _TRAININGS = {
     "train": ("canaries", "canary_kinds", "per_coordinate"),
     "shadow": ("canaries", "canary_kinds", "models"),

@@ -2,7 +2,7 @@
 
 import argparse
 
-from dpaudit.contract import RunConfig
+from dpaudit.contract import RunConfig, Sampler
 from dpaudit.empirical import EmpiricalResult, attack
 from dpaudit.probe import load_source, measure
 
@@ -18,6 +18,11 @@ def play(arguments: argparse.Namespace, config: RunConfig, bar: Bar) -> Empirica
     source = load_source(arguments.path)
     bar.begin("probe")
     measurement = measure(source, config, time_limit=120.0 + config.total_steps / 20, progress=bar.advance)
+
+    def progress(what: str, spent: float, budget: float) -> None:
+        bar.say(what)
+        bar.advance(round(spent), round(budget))
+
     return attack(
         source,
         config,
@@ -25,4 +30,6 @@ def play(arguments: argparse.Namespace, config: RunConfig, bar: Bar) -> Empirica
         seed=arguments.seed,
         budget_seconds=arguments.seconds,
         modes=tuple(arguments.mode.split(",")),
+        drawn=None if arguments.drawn is None else Sampler(arguments.drawn),
+        progress=progress,
     )

@@ -24,10 +24,12 @@ from dpaudit.empirical.score_audit import Claim, plan_places
 from dpaudit.probe import MechanismSource, load_source
 from harness.atomic_files import write_arrays
 from harness.audited_training import replay_run, run_in
-from harness.canaries import CanaryKind, CanaryPlan, kinds_from_text, require_insertable
+from harness.canaries import CanaryKind, CanaryPlan, kinds_from_text
 from harness.canary_products import CanaryEvidence, canary_evidence
 from harness.candidate import Candidate, read_candidate
 from harness.confined import TrainingFailure
+from harness.recipe import Engine
+from harness.recorded_run import require_recordable
 from harness.step_replay import ReplayedStep
 
 from . import attack_places as places
@@ -49,7 +51,8 @@ def play(arguments: argparse.Namespace, config: RunConfig, bar: Bar) -> Empirica
     source, candidate = load_source(arguments.path), read_candidate(arguments.path)
     places.require_source(source, candidate)
     plan = canary_plan(arguments, config)
-    require_insertable(plan, config)
+    recipe = harness.preset(config.name).recipe
+    require_recordable(plan, config, recipe, Engine(), processes=1, hold_out=0)
     session = _session(arguments, source, config, plan)
     scratch = nullcontext(arguments.run_dir) if arguments.run_dir else tempfile.TemporaryDirectory(prefix="dpaudit-")
     with scratch as folder:

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from dpaudit.contract import AuditReport, ExitCode, UsageError, Verdict, fold_exit_code
+from dpaudit.contract import AuditReport, ExitCode, Form, UsageError, Verdict, fold_exit_code
 from dpaudit.gate import Expectation, audit, plan_layers, read_expectations
 from dpaudit.report import to_json, to_text, write_reports
 
@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
                     command=_command(spec, arguments),
                     time_limit=arguments.time_limit,
                     progress=bar.advance,
+                    form=Form(arguments.form or Form.PLAIN),
                 )
             finally:
                 bar.end()
@@ -140,7 +141,7 @@ def _file(spec: str) -> Path:
 def _command(spec: str, arguments: argparse.Namespace) -> str:
     """The command that repeats the audit of one mechanism, without training and output options."""
     words = ["dpaudit", "gate", spec, "--preset", arguments.preset]
-    for name in ("noise_multiplier", "calibration", "layers", "relation", "rows", "sampler", "nonfinite"):
+    for name in ("noise_multiplier", "calibration", "layers", "relation", "rows", "sampler", "nonfinite", "form"):
         value = getattr(arguments, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -30,6 +30,7 @@ from .static_result import StaticResult
 from .words import (
     Calibration,
     ExitCode,
+    Form,
     Layer,
     NoiseClass,
     NonFinite,
@@ -60,6 +61,7 @@ __all__ = [
     "EventTrace",
     "ExitCode",
     "Finding",
+    "Form",
     "Layer",
     "LayerRecord",
     "LedgerRow",

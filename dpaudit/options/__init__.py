@@ -10,19 +10,25 @@ from .calibrate import add_calibrate
 from .common import EXIT_CODES, Commands
 from .explain import add_explain
 from .gate import add_gate
+from .plan import add_plan
 from .reports import add_report, add_verify
 from .rerun import add_rerun
+from .sweep import add_sweep
+from .table import add_table
 from .training import add_train
 
 COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
     add_gate,
     add_train,
+    add_sweep,
+    add_table,
     add_replay,
     add_calibrate,
     add_report,
     add_verify,
     add_rerun,
     add_explain,
+    add_plan,
     add_attack,
     add_bound,
 )

@@ -32,6 +32,11 @@ def add_attack(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     attack.add_argument("--seed", type=whole, default=0, help="of every trial, coin and pilot (default: 0)")
     add_claim(attack)
+    attack.add_argument(
+        "--drawn",
+        choices=list(Sampler),
+        help="how batches are really drawn, where the claim is accounted for --sampler (mode run only)",
+    )
     attack.add_argument("--format", choices=["text", "json"], default="text")
     add_trainings(attack)
     add_places(attack)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from dpaudit.contract import Calibration, NonFinite, Relation, Rows, Sampler
+from dpaudit.contract import Calibration, Form, NonFinite, Relation, Rows, Sampler
 
 from .common import Commands, add_manners, add_places, command, runs
 from .numbers import not_negative, positive, positive_number
@@ -22,9 +22,7 @@ def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--noise-multiplier", type=not_negative, metavar="X", help="what the constructor gets (default: calibrated)"
     )
     gate.add_argument("--calibration", choices=list(Calibration), help="the accountant that the claim rests on")
-    gate.add_argument(
-        "--layers", metavar="A,B", help="layers to run (default: static,properties,replay; add empirical for an attack)"
-    )
+    gate.add_argument("--layers", metavar="A,B", help="layers to run (default: static,properties,empirical,replay)")
     gate.add_argument("--relation", choices=list(Relation), help="neighbouring relation")
     gate.add_argument("--rows", choices=list(Rows), help="rows that the mechanism sees")
     gate.add_argument("--sampler", choices=list(Sampler), help="how batches are drawn")
@@ -32,6 +30,7 @@ def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
     gate.add_argument(
         "--expect", metavar="FILE", help="TOML file of expected verdicts; exit 0 when all are as expected"
     )
+    gate.add_argument("--form", choices=list(Form), help="form of the interface to audit and to train (default: plain)")
     gate.add_argument("--accuracy", metavar="DATASET|none", help="data set to train on for accuracy (default: digits)")
     gate.add_argument("--runs", type=positive, metavar="N", help="training runs (seeds) for the accuracy (default: 1)")
     gate.add_argument("--jobs", type=positive, metavar="N", help="mechanisms audited at once (default: 2)")
