@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 import harness
-from dpaudit.contract import DataError, Relation, RunConfig, RunRecord, UsageError
+from dpaudit.contract import DataError, Form, Relation, RunConfig, RunRecord, UsageError
 from harness.canaries import (
     CanaryKind,
     CanaryPlan,
@@ -27,8 +27,11 @@ from harness.candidate import read_candidate
 from harness.datasets import Dataset, load_dataset
 from harness.generators import noise_generators
 from harness.models import build_model
+from harness.process_group import OneProcess
+from harness.recipe import Augmentation, Engine, Recipe
 from harness.recording import read_recording, read_step_states
 from harness.run import Run
+from harness.run_parts import Request
 from harness.step_replay import replay_steps
 
 Variant = Callable[[str, str], Path]
@@ -174,13 +177,18 @@ def test_recording_leaves_the_training_as_it_was(finished: tuple[Path, RunRecord
     path, record = finished
     data, config = load_dataset("digits"), record.config
     canaries = draw_canaries(PLAN, config, data.train_labels, seed=7)
-    run = Run(
+    request = Request(
         candidate=read_candidate(str(path)),
         settings=harness.preset("digits"),
         config=config,
+        recipe=harness.preset("digits").recipe,
+        engine=Engine(),
+        form=Form.PLAIN,
         seed=7,
         device=torch.device("cpu"),
+        group=OneProcess(),
     )
+    run = Run(request)
     run.canaries = CanaryRows(canaries, config)
     with noise_generators(7):
         run.begin(with_canaries(data, canaries, seed=7), None, ledger=())
@@ -188,7 +196,7 @@ def test_recording_leaves_the_training_as_it_was(finished: tuple[Path, RunRecord
             run.step()
             if run.steps_done % config.steps_per_epoch == 0:
                 run.end_epoch(seconds=0.0)
-    final = torch.nn.utils.parameters_to_vector(run.model.parameters()).detach().numpy()
+    final = torch.nn.utils.parameters_to_vector(run.parts.model.parameters()).detach().numpy()
     assert np.array_equal(final, read_recording(Path(record.directory), config).final)
     assert record.canaries == 60
 
@@ -211,6 +219,42 @@ def test_a_resumed_run_records_the_same(finished: tuple[Path, RunRecord], tmp_pa
     assert [state.step for state in states[0]] == [state.step for state in states[1]]
     with pytest.raises(UsageError, match="other"):
         train(path, tmp_path / "run", record.config, resume=True, canaries=dataclasses.replace(PLAN, count=61))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"form": Form.WEIGHTS}, "expected the form plain, in which every row's gradient exists, got weights"),
+        ({"recipe": Recipe(augmentations=(Augmentation.FLIP,))}, "a run with augmentation cannot be scored"),
+        ({"recipe": Recipe(dropout=0.2)}, "a run with dropout cannot"),
+        ({"engine": Engine(bf16=True)}, "a run with bfloat16"),
+    ],
+)
+def test_runs_that_cannot_be_run_again_are_refused_before_they_train(
+    finished: tuple[Path, RunRecord], tmp_path: Path, named: dict[str, object], message: str
+) -> None:
+    path, record = finished
+    with pytest.raises(UsageError, match=message):
+        train(path, tmp_path / "run", record.config, **named)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_automatic_form_is_plain_where_canaries_are(tmp_path: Path) -> None:
+    offers_weights = Path(__file__).resolve().parents[2] / "mechanisms" / "accepted" / "standard_dpsgd.py"
+    config = harness.run_config("digits", noise_multiplier=1.3, epochs=1)
+    record = train(offers_weights, tmp_path / "run", config, max_steps=2, form=None)
+    assert record.form is Form.PLAIN
+    states = harness.train(
+        str(offers_weights),
+        "digits",
+        seed=7,
+        out=tmp_path / "other",
+        config=config,
+        max_steps=1,
+        form=None,
+        progress=False,
+    )
+    assert states.form is Form.WEIGHTS
 
 
 def test_an_incomplete_recording_is_refused(finished: tuple[Path, RunRecord], tmp_path: Path) -> None:
