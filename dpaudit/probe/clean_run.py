@@ -89,9 +89,9 @@ def _guard(path: str, memory_mib: int) -> None:
     from importlib.util import module_from_spec, spec_from_file_location
     from pathlib import Path
 
-    spec = spec_from_file_location("_guard", Path(__file__).with_name("guard.py"))
+    spec = spec_from_file_location("_guard", Path(__file__).parents[1] / "contract" / "guard.py")
     if spec is None or spec.loader is None:
-        raise ImportError("guard.py does not lie beside this file")
+        raise ImportError("guard.py does not lie in the folder contract")
     module = module_from_spec(spec)
     sys.modules["_guard"] = module
     spec.loader.exec_module(module)
