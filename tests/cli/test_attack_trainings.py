@@ -1,6 +1,7 @@
 """``dpaudit attack`` on trainings, as a user meets it: a broken mechanism is refuted, its honest twin is not."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ class DPMechanism:
     def get_effective_sigma(self, step, epoch):
         return self.sigma
 '''
+
+
+LONG = pytest.mark.skipif(os.environ.get("DPAUDIT_POWER") != "1", reason="a minute long; set DPAUDIT_POWER=1")
 
 
 def written(tmp_path: Path, share: float) -> str:
@@ -86,6 +90,7 @@ def test_one_run_does_not_refute_the_honest_twin_and_says_what_is_needed(
     assert np.allclose(measured, ledger[0]["reported_sigma"], rtol=0.1)
 
 
+@LONG
 def test_repeated_trainings_refute_a_hundredth_of_the_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, record = attack(capsys, written(tmp_path, 0.01), "--mode", "repeat", "--trainings", "96")
     assert code == ExitCode.REJECTED
@@ -94,6 +99,7 @@ def test_repeated_trainings_refute_a_hundredth_of_the_noise(tmp_path: Path, caps
     assert valid == {"clopper_pearson", "gdp", "accountant_family"}
 
 
+@LONG
 def test_shadow_models_attack_and_name_their_design(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--mode", "shadow", "--models", "12", "--canaries", "60", "--run-dir", str(tmp_path / "runs"))
     code, record = attack(capsys, written(tmp_path, 1.0), *words, "--out", str(tmp_path / "out"))
