@@ -26,7 +26,7 @@ from dpaudit.contract import (
 )
 from dpaudit.probe import MechanismSource, SourceError, benchmark_imports, load_source, measure
 
-from .decision import decide
+from .decision import Decision, decide
 from .layers import LayerRuns, broken_measurement, run_layers
 from .limits import assumptions, blind_spots
 from .plan import DEFAULT_LAYERS
@@ -48,6 +48,8 @@ def audit(
     config: RunConfig,
     *,
     layers: Sequence[Layer] = DEFAULT_LAYERS,
+    required: Sequence[Layer] = (),
+    known: Sequence[Finding] = (),
     train: Train | None = None,
     command: str = "",
     time_limit: float | None = None,
@@ -61,6 +63,8 @@ def audit(
     Args:
         spec: ``file.py`` or ``file.py::ClassName``.
         layers: which layers to run; ACCEPTED needs all of :data:`REQUIRED_LAYERS`.
+        required: further layers that ACCEPTED needs.
+        known: what was found before this audit, by an adapter; part of what is decided from.
         train: called once, after the probe, unless the mechanism could not be run; brings accuracy and ledgers.
         command: how to run this audit again; printed with findings.
         time_limit: seconds that the candidate gets in the probe; by default 120 and one more for every 20 steps.
@@ -72,15 +76,22 @@ def audit(
     try:
         source = load_source(spec)
     except SourceError as error:
-        return _unloadable(spec, config, layers, error.finding, command, time.monotonic() - started)
+        return _unloadable(spec, config, (error.finding, *known), command, time.monotonic() - started)
     limit = 120.0 + config.total_steps / 20 if time_limit is None else time_limit
     measurement = _measure(source, config, limit, progress)
     runnable = not any(finding.rule in {"DPA001", "DPA012", "DPA013", "DPA014"} for finding in measurement.findings)
     training = train() if train is not None and runnable else TrainingResult()
     runs = run_layers(source, config, measurement, layers, training.records, command=command)
     imports = benchmark_imports(source) if config.calibration is Calibration.BENCHMARK else ()
-    findings = _worst_first((*measurement.findings, *runs.findings, *imports, *training.findings))
-    return _report(source, config, measurement, runs, training, findings, command, time.monotonic() - started)
+    findings = _worst_first((*known, *measurement.findings, *runs.findings, *imports, *training.findings))
+    decision = decide(
+        layers=runs.records,
+        findings=findings,
+        replayed=runs.replayed,
+        target_epsilon=config.target_epsilon,
+        required=required,
+    )
+    return _report(source, config, measurement, runs, training, findings, decision, command, time.monotonic() - started)
 
 
 def _measure(
@@ -100,13 +111,11 @@ def _report(
     runs: LayerRuns,
     training: TrainingResult,
     findings: tuple[Finding, ...],
+    decision: Decision,
     command: str,
     seconds: float,
 ) -> AuditReport:
     matching = tuple(record for record in training.records if record.config == config)
-    decision = decide(
-        layers=runs.records, findings=findings, replayed=runs.replayed, target_epsilon=config.target_epsilon
-    )
     return AuditReport(
         mechanism=source.display,
         class_name=source.class_name,
@@ -139,19 +148,19 @@ def _report(
         blind_spots=(*blind_spots(runs.records, ledgers=len(matching)), *measurement.notes),
         command=command,
         seconds=seconds,
-        created=_now(),
-        versions=_versions(),
+        created=now(),
+        versions=versions(),
         pair=measurement.pair,
         certificate={} if runs.static is None else runs.static.certificate,
     )
 
 
 def _unloadable(
-    spec: str, config: RunConfig, layers: Sequence[Layer], finding: Finding, command: str, seconds: float
+    spec: str, config: RunConfig, findings: tuple[Finding, ...], command: str, seconds: float
 ) -> AuditReport:
     nothing = Bracket(lower=None, upper=None, lower_method="not loaded", upper_method="not loaded")
     records = tuple(_not_run(layer, "the mechanism could not be loaded") for layer in Layer)
-    decision = decide(layers=records, findings=(finding,), replayed=nothing, target_epsilon=config.target_epsilon)
+    decision = decide(layers=records, findings=findings, replayed=nothing, target_epsilon=config.target_epsilon)
     return AuditReport(
         mechanism=spec,
         class_name="",
@@ -160,7 +169,7 @@ def _unloadable(
         verdict=decision.verdict,
         reasons=decision.reasons,
         layers=records,
-        findings=_with_command((finding,), command),
+        findings=_with_command(findings, command),
         epsilon=EpsilonRecord(
             target=config.target_epsilon,
             delta=config.target_delta,
@@ -176,8 +185,8 @@ def _unloadable(
         blind_spots=("Nothing was examined: the mechanism could not be loaded.",),
         command=command,
         seconds=seconds,
-        created=_now(),
-        versions=_versions(),
+        created=now(),
+        versions=versions(),
     )
 
 
@@ -230,10 +239,12 @@ def _with_command(findings: tuple[Finding, ...], command: str) -> tuple[Finding,
     return tuple(replace(finding, rerun=command) if command else finding for finding in findings)
 
 
-def _now() -> str:
+def now() -> str:
+    """The time of writing, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that an audit computes with."""
     packages = ("dpaudit", "torch", "numpy", "scipy", "dp-accounting")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

@@ -7,10 +7,12 @@ from .accounts import add_replay
 from .bound import add_bound
 from .calibrate import add_calibrate
 from .common import EXIT_CODES, Commands
+from .completion import add_completion
 from .explain import add_explain
 from .gate import add_gate
-from .reports import add_report, add_verify
+from .reports import add_diff, add_report, add_verify
 from .rerun import add_rerun
+from .rules import add_rules
 from .training import add_train
 
 COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
@@ -19,10 +21,13 @@ COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
     add_replay,
     add_calibrate,
     add_report,
+    add_diff,
     add_verify,
     add_rerun,
     add_explain,
     add_bound,
+    add_rules,
+    add_completion,
 )
 """In the order in which ``dpaudit --help`` lists them."""
 
