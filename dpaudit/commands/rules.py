@@ -34,8 +34,8 @@ def _chosen(words: list[str]) -> list[Rule]:
         matching = [rule_id for rule_id in sorted(RULES) if rule_id.startswith(word.upper())]
         if not matching:
             close = difflib.get_close_matches(word.upper(), RULES, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise UsageError(f"rules: no rule {word!r}{hint} dpaudit rules lists them all")
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"rules: no rule {word!r}; {hint}dpaudit rules lists them all")
         found.update((rule_id, RULES[rule_id]) for rule_id in matching)
     return list(found.values())
 
