@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ def test_a_hostile_name_stays_text_in_markdown(rejected_report: AuditReport) -> 
         rejected_report, mechanism="a|b](http://x) <img src=x>\n# ACCEPTED.py", reasons=("`x` **ok** [y](z)\n| a |",)
     )
     page = to_markdown([hostile])
-    assert "<img" not in page
-    assert "](http" not in page
+    assert re.search(r"(?<!\\)<img", page) is None
+    assert re.search(r"(?<!\\)\]\(http", page) is None
     assert "\n# ACCEPTED" not in page
     assert "\n| a |" not in page
 
