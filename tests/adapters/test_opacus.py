@@ -1,6 +1,7 @@
 """Opacus set-ups as they are: what a script asked for is read off it, and its optimiser's own step is audited."""
 
 import importlib.util
+import os
 import textwrap
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from dpaudit.static import analyse
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("opacus") is None, reason="Opacus is not installed: pip install 'dpaudit[opacus]'"
+)
+
+runs_scripts = pytest.mark.skipif(
+    "DPAUDIT_POWER" not in os.environ, reason="each starts Opacus in a process of its own; DPAUDIT_POWER=1 runs them"
 )
 
 SCRIPT = """
@@ -61,6 +66,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, AuditRepor
     return found, found.retold(audit(found.spec, found.config, known=found.findings))
 
 
+@runs_scripts
 def test_the_claim_is_read_off_the_script(clean: tuple[Subject, AuditReport]) -> None:
     config = clean[0].config
     assert (config.dataset_size, config.steps_per_epoch, config.epochs, config.total_steps) == (1010, 21, 2, 42)
@@ -70,6 +76,7 @@ def test_the_claim_is_read_off_the_script(clean: tuple[Subject, AuditReport]) ->
     assert config.target_epsilon > 1
 
 
+@runs_scripts
 def test_a_clean_set_up_is_accepted_with_its_known_weaknesses_named(clean: tuple[Subject, AuditReport]) -> None:
     found, report = clean
     assert report.verdict is Verdict.ACCEPTED, report.reasons
@@ -88,6 +95,7 @@ def test_a_clean_set_up_is_accepted_with_its_known_weaknesses_named(clean: tuple
     assert not any(line.startswith("The harness sets rows") for line in report.assumptions)
 
 
+@runs_scripts
 def test_what_is_audited_is_the_installed_optimisers_own_code(clean: tuple[Subject, AuditReport]) -> None:
     import inspect
 
@@ -100,6 +108,7 @@ def test_what_is_audited_is_the_installed_optimisers_own_code(clean: tuple[Subje
     assert "import opacus" not in text
 
 
+@runs_scripts
 def test_adaptive_clipping_uses_the_realised_batch_and_is_not_proved(tmp_path: Path) -> None:
     found = subject(tmp_path, words=ADAPTIVE)
     result = analyse(load_source(found.spec), found.config)
@@ -107,6 +116,7 @@ def test_adaptive_clipping_uses_the_realised_batch_and_is_not_proved(tmp_path: P
     assert result.refusal.rule == "DPA108"
 
 
+@runs_scripts
 def test_a_normaliser_that_moves_with_one_row_is_major_under_add_remove_only(tmp_path: Path) -> None:
     path = script(tmp_path, size=1000)
     moved = opacus_subject(str(path), tmp_path / "out")
@@ -116,12 +126,14 @@ def test_a_normaliser_that_moves_with_one_row_is_major_under_add_remove_only(tmp
     assert [(f.rule, f.severity) for f in fixed.findings] == [("DPA208", Severity.MINOR)]
 
 
+@runs_scripts
 def test_shuffled_batches_are_judged_as_such(tmp_path: Path) -> None:
     found = subject(tmp_path, words="poisson_sampling=False")
     assert found.config.cell.sampler is Sampler.SHUFFLE
     assert ("DPA402", Severity.MAJOR) in {(f.rule, f.severity) for f in found.findings}
 
 
+@runs_scripts
 @pytest.mark.parametrize(
     ("after", "rule"),
     [
@@ -134,6 +146,7 @@ def test_what_a_script_does_beside_the_step_is_seen(tmp_path: Path, after: str, 
     assert rule in {finding.rule for finding in subject(tmp_path, after=after).findings}
 
 
+@runs_scripts
 def test_a_factory_needs_its_length_and_budget(tmp_path: Path) -> None:
     body = script(tmp_path).read_text().split("for _ in range")[0]
     imports, _, rest = body.partition("\ntorch.manual_seed")
@@ -148,6 +161,7 @@ def test_a_factory_needs_its_length_and_budget(tmp_path: Path) -> None:
     assert (found.config.total_steps, found.config.target_epsilon) == (42, 3.0)
 
 
+@runs_scripts
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -169,9 +183,28 @@ def test_a_malformed_spec_is_named(tmp_path: Path, spec: str) -> None:
         opacus_subject(spec, tmp_path)
 
 
+@runs_scripts
 def test_ghost_clipping_is_out_of_reach_and_says_so(tmp_path: Path) -> None:
     path = script(tmp_path, words='grad_sample_mode="ghost"')
     text = path.read_text().replace("model, optimizer, loader = engine", "model, optimizer, criterion, loader = engine")
     path.write_text(text.split("for _ in range")[0])
     with pytest.raises(UsageError, match="clips inside the model"):
         opacus_subject(str(path), tmp_path / "out", epochs=1, epsilon=1.0, delta=1e-5)
+
+
+def test_the_optimisers_step_is_taken_from_the_installed_package() -> None:
+    """Reached methods only, no import of the package, and every part knows where it came from."""
+    from opacus.optimizers import DPOptimizer
+
+    from dpaudit.adapters.inlined_source import inline_class
+    from dpaudit.adapters.opacus_child import LEFT_OUT
+
+    found = inline_class(DPOptimizer, ("__init__", "pre_step", "zero_grad"), package="opacus", leave_out=LEFT_OUT)
+    compile(found.text, "inlined", "exec")
+    assert "opacus" not in [
+        line.split()[1].split(".")[0] for line in found.text.splitlines() if line.startswith("import ")
+    ]
+    assert "def state_dict" not in found.text
+    at = next(n for n, line in enumerate(found.text.splitlines(), start=1) if "torch.einsum('i,i...'" in line)
+    assert found.origin(at) == "opacus.optimizers.optimizer.DPOptimizer.clip_and_accumulate"
+    assert found.origin(0) is None
