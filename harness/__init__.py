@@ -5,7 +5,8 @@ Public names: :func:`train`, :func:`train_in_subprocess`, :func:`read_run`; :dat
 """
 
 from .candidate import MechanismError
-from .presets import DATASET_PRESETS, PRESETS, Preset, preset, seeds
+from .preset import Preset
+from .presets import DATASET_PRESETS, PRESETS, preset, seeds
 from .run_directory import read_run
 from .run_settings import run_config
 from .subprocess_training import TrainingFailure, train_in_subprocess

@@ -31,8 +31,10 @@ class Progress:
         seconds: wall time so far.
         epochs: what was logged after each finished epoch.
         parameters: the model's state.
-        optimiser, schedule: their ``state_dict``.
-        sampler: the sampler's state.
+        optimiser: its ``state_dict``.
+        average: the weight average's state, or ``None`` without one.
+        processes: of every process, the states of its sampler, augmentation and dropout.
+        physical_batch: images in memory at once, which a resumed run keeps.
         noise: states of the global generators.
         mechanism: the pickled instance, or ``None`` where it could not be pickled.
         mechanism_problem: why not.
@@ -44,8 +46,9 @@ class Progress:
     epochs: list[dict[str, float]]
     parameters: dict[str, Tensor]
     optimiser: dict[str, Any]
-    schedule: dict[str, Any]
-    sampler: dict[str, Tensor]
+    average: dict[str, Tensor] | None
+    processes: list[dict[str, Any]]
+    physical_batch: int
     noise: dict[str, Any]
     mechanism: bytes | None
     mechanism_problem: str

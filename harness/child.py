@@ -8,7 +8,7 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -19,8 +19,11 @@ except ImportError:  # not a POSIX system
 
 from .atomic_files import write_atomically
 from .candidate import MechanismError
+from .recipe import Engine, Recipe
 from .run_json import config_from_json
 from .training import train
+
+Settings = TypeVar("Settings", Recipe, Engine)
 
 _FILE_LIMIT_BYTES = 4 * 2**30
 """Largest single file that the child may write: a flood of output ends the child, it does not fill the disk."""
@@ -49,6 +52,10 @@ def _outcome(request: dict[str, Any]) -> dict[str, Any]:
             resume=request["resume"],
             progress=False,
             max_steps=request["max_steps"],
+            form=request["form"],
+            recipe=_settings(Recipe, request["recipe"]),
+            engine=_settings(Engine, request["engine"]),
+            hold_out=request["hold_out"],
         )
     except MechanismError as error:
         return {"kind": "crashed", "message": str(error), "line": error.line, "trace": _trace()}
@@ -60,6 +67,10 @@ def _outcome(request: dict[str, Any]) -> dict[str, Any]:
             "trace": _trace(),
         }
     return {"kind": "trained", "message": "", "line": None, "trace": ""}
+
+
+def _settings(kind: type[Settings], values: dict[str, Any] | None) -> Settings | None:
+    return None if values is None else kind.from_json(values, where="request")
 
 
 def _trace() -> str:

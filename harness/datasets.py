@@ -5,6 +5,7 @@ files, plain or gzipped; ``cifar-10-batches-py``, or a folder of images (see :mo
 is fetched by torchvision. ``digits`` ships with scikit-learn and needs neither files nor network.
 """
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from .idx_files import find_idx, read_idx
 from .image_folder import find_image_folder, read_image_folder
 
 _DIGITS_SPLIT_SEED = 20_240_501
+_HOLD_OUT_SEED = 20_240_704
 _IDX_NAMES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -60,6 +62,29 @@ class _Arrays:
     train_labels: NDArray[np.int64]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
+
+
+def held_out(data: Dataset, count: int) -> Dataset:
+    """``count`` examples moved from the training set into the place of the test set, which is then not there at all.
+
+    The split is a fixed random permutation, the same for every seed and setting, so that settings can be compared.
+
+    Raises:
+        UsageError: nothing would be left to train on, or to validate on.
+    """
+    size = len(data.train_labels)
+    if not 0 < count < size:
+        raise UsageError(f"data set: expected to hold out between 1 and {size - 1} of {size} examples, got {count!r}")
+    order = torch.from_numpy(np.random.default_rng(_HOLD_OUT_SEED).permutation(size)).to(data.train_labels.device)
+    train, test = order[:-count].sort().values, order[-count:].sort().values
+    return dataclasses.replace(
+        data,
+        title=f"{data.title} (validation split)",
+        train_images=data.train_images[train],
+        train_labels=data.train_labels[train],
+        test_images=data.train_images[test],
+        test_labels=data.train_labels[test],
+    )
 
 
 def default_data_root() -> Path:

@@ -22,10 +22,21 @@ def noised_gradients(
         returned = list(mechanism.clip_and_noise(per_sample_grads, step, epoch))
     except (Exception, SystemExit) as error:
         raise MechanismError.from_exception(error, file=file, doing=f"clip_and_noise ran at step {step}") from error
+    return checked_gradients(returned, shapes, like=like, what="clip_and_noise", step=step, file=file)
+
+
+def checked_gradients(
+    returned: list[Tensor], shapes: list[tuple[int, ...]], *, like: Tensor, what: str, step: int, file: str
+) -> list[Tensor]:
+    """What a candidate returned, if it is one tensor a parameter of that parameter's shape.
+
+    Raises:
+        MechanismError: it is something else.
+    """
     got = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in returned]
     if got != shapes:
         raise MechanismError(
-            f"mechanism: {file}: expected clip_and_noise to return tensors of shapes {shapes} at step {step}, got "
+            f"mechanism: {file}: expected {what} to return tensors of shapes {shapes} at step {step}, got "
             f"{got}; return one noised average a parameter",
             file=file,
             line=None,

@@ -1,16 +1,23 @@
-"""The networks: the benchmark's two and one for the embedded digits. None mixes examples, so none has batch norm.
+"""The networks by name, and the benchmark's two and one for the embedded digits. None mixes examples, so none has batch
+norm; :mod:`harness.independence` proves that on the network that is about to train.
 
-Source of the first two: the layer lists that the public benchmark ``optimization-dp-sgd`` fixes, written anew.
+Source of the benchmark's two: the layer lists that the public benchmark ``optimization-dp-sgd`` fixes, written anew.
 """
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dpaudit.contract import UsageError
+
+from .efficientnet import efficientnet_b0
+from .network_layers import SeededDropout
+from .residual_networks import ResNet20, WideResNet16
+from .tanh_networks import TanhCIFAR10Net, TanhMNISTNet
 
 
 class ReLUMaxPool(nn.Module):
@@ -89,24 +96,46 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "MNISTNet": MNISTNet,
     "CIFAR10Net": CIFAR10Net,
     "DigitsNet": DigitsNet,
+    "TanhMNISTNet": TanhMNISTNet,
+    "TanhCIFAR10Net": TanhCIFAR10Net,
+    "ResNet20": ResNet20,
+    "WRN-16-4": WideResNet16,
+    "EfficientNet-B0": efficientnet_b0,
+    "EfficientNet-B0-frozen": partial(efficientnet_b0, frozen_batch_norm=True),
 }
 
 
-def build_model(name: str, *, seed: int) -> nn.Module:
-    """The named network with torch's default initialisation drawn from ``seed``; the global generators are untouched.
+def build_model(name: str, *, seed: int, dropout: float | None = None) -> nn.Module:
+    """The named network with its default initialisation drawn from ``seed``; the global generators are untouched.
+
+    Args:
+        dropout: probability of every dropout layer; ``None`` keeps the network's own.
+
+    Raises:
+        UsageError: no such network, or dropout for a network without it.
+    """
+    if name not in MODELS:
+        raise UsageError(f"model: expected one of {', '.join(MODELS)}, got {name!r}")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = MODELS[name]()
+    layers = [module for module in model.modules() if isinstance(module, SeededDropout)]
+    if dropout and not layers:
+        raise UsageError(f"model: {name} has no dropout layer, got dropout {dropout!r}; leave it out")
+    if dropout is not None:
+        for layer in layers:
+            layer.probability = dropout
+    return model
+
+
+def parameter_shapes(name: str) -> tuple[tuple[int, ...], ...]:
+    """Shapes of the trained parameters in the order in which the mechanism gets them, without drawing any weights.
 
     Raises:
         UsageError: no such network.
     """
     if name not in MODELS:
         raise UsageError(f"model: expected one of {', '.join(MODELS)}, got {name!r}")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return MODELS[name]()
-
-
-def parameter_shapes(name: str) -> tuple[tuple[int, ...], ...]:
-    """Shapes of the trained parameters in the order in which the mechanism gets them, without drawing any weights."""
     with torch.device("meta"):
         model = MODELS[name]()
     return tuple(tuple(parameter.shape) for parameter in model.parameters())

@@ -1,17 +1,16 @@
-"""Per-sample gradients of the summed cross-entropy, with bounded memory.
-
-Notation: c rows of a chunk, O output and I input channels, K entries of a kernel, L positions of the output.
+"""Per-sample gradients of the cross-entropy, with bounded memory.
 
 Two methods give the same numbers up to rounding. ``LayerGradients`` runs one forward and one backward pass of a chunk,
 keeps each layer's input and the gradient of its output, and forms every row's parameter gradient from them with one
 batched product a layer; weight gradients of the whole batch are never computed. ``FunctionalGradients`` differentiates a
 one-row loss under ``torch.func.vmap`` and needs no knowledge of layers. The first is faster on the networks here
-(``benchmarks/per_sample_gradients.py``) and refuses what it does not know; the second is the fallback.
-Both are tested against one backward pass a row.
+(``benchmarks/per_sample_gradients.py``) and refuses what it does not know; the second is the fallback, and what
+``torch.compile`` compiles. Both are tested against one backward pass a row, and :mod:`harness.independence` repeats that
+test on the network that is about to train.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,10 @@ from torch.nn import functional
 
 from dpaudit.contract import UsageError
 
+from .gradient_chunk import Captured, GradientChunk, LayerChunk, RowChunk, Scratch
 from .layer_rules import LAYER_RULES
+from .precision import forward_precision, full_precision
+from .recipe import Engine
 
 CPU_CHUNK = 64
 """Rows at a time on a CPU, where a chunk's patches should stay in the cache."""
@@ -31,6 +33,21 @@ DEVICE_CHUNK = 512
 class PerSampleGradients(Protocol):
     """Computes per-sample gradients of one model."""
 
+    @property
+    def physical_batch(self) -> int:
+        """Images in memory at once."""
+        ...
+
+    def chunk(self, images: Tensor, labels: Tensor, *, views: int = 1) -> GradientChunk:
+        """The gradients of ``c`` rows from ``c * views`` images, the views of a row next to each other; valid until the
+        next call. A row's gradient is the mean over its views.
+
+        Args:
+            images: ``[c * views, ...]``, at most ``physical_batch`` of them unless c is 1.
+            labels: ``[c]``.
+        """
+        ...
+
     def __call__(self, images: Tensor, labels: Tensor, *, rows: int) -> list[Tensor]:
         """Gradients ``[rows, *shape]`` of every parameter; rows beyond ``len(images)`` are zero.
 
@@ -39,8 +56,10 @@ class PerSampleGradients(Protocol):
         ...
 
 
-def per_sample_gradients(model: nn.Module, *, chunk: int | None = None) -> PerSampleGradients:
-    """The fastest method that is exact for ``model``, ``chunk`` rows at a time.
+def per_sample_gradients(
+    model: nn.Module, *, chunk: int | None = None, engine: Engine | None = None
+) -> PerSampleGradients:
+    """The fastest method that is exact for ``model``, ``chunk`` images at a time.
 
     Raises:
         UsageError: the model mixes the rows of a batch (batch norm), so that per-sample gradients do not exist.
@@ -48,27 +67,61 @@ def per_sample_gradients(model: nn.Module, *, chunk: int | None = None) -> PerSa
     _refuse_cross_row_modules(model)
     if chunk is None:
         chunk = CPU_CHUNK if next(model.parameters()).device.type == "cpu" else DEVICE_CHUNK
-    if LayerGradients.supports(model):
-        return LayerGradients(model, chunk=chunk)
-    return FunctionalGradients(model, chunk=chunk)
+    engine = engine or Engine()
+    if LayerGradients.supports(model) and not engine.compile:
+        return LayerGradients(model, chunk=chunk, engine=engine)
+    return FunctionalGradients(model, chunk=chunk, engine=engine)
 
 
-class _RowBuffers:
+class RowBuffers:
     """One growing buffer a parameter. A step's gradients are views of their first rows."""
 
     def __init__(self, model: nn.Module) -> None:
         self._parameters = list(model.parameters())
-        self._buffers = [parameter.new_empty((0, *parameter.shape)) for parameter in self._parameters]
+        self._buffers = [_rows_like(parameter, 0) for parameter in self._parameters]
 
     def rows(self, count: int) -> list[Tensor]:
+        """Memory ``[count, *shape]`` for every parameter, with whatever was in it."""
         if len(self._buffers[0]) < count:
             # A little room, because Poisson batches vary in size.
             room = count + count // 8
-            self._buffers = [parameter.new_empty((room, *parameter.shape)) for parameter in self._parameters]
+            self._buffers = [_rows_like(parameter, room) for parameter in self._parameters]
         return [buffer[:count] for buffer in self._buffers]
 
 
-class LayerGradients:
+def _rows_like(parameter: Tensor, rows: int) -> Tensor:
+    return torch.empty((rows, *parameter.shape), dtype=parameter.dtype, device=parameter.device)
+
+
+class _WholeBatch:
+    """Writes the gradients of a whole batch, a chunk at a time."""
+
+    def __init__(self, model: nn.Module, chunk: int) -> None:
+        self._chunk_size = chunk
+        self._buffers = RowBuffers(model)
+
+    @property
+    def physical_batch(self) -> int:
+        """Images in memory at once."""
+        return self._chunk_size
+
+    def chunk(self, images: Tensor, labels: Tensor, *, views: int = 1) -> GradientChunk:
+        """See :class:`PerSampleGradients`."""
+        raise NotImplementedError
+
+    def __call__(self, images: Tensor, labels: Tensor, *, rows: int) -> list[Tensor]:
+        """Gradients ``[rows, *shape]`` of every parameter; see :class:`PerSampleGradients`."""
+        count = len(images)
+        gradients = self._buffers.rows(rows)
+        for start in range(0, count, self._chunk_size):
+            part = slice(start, min(start + self._chunk_size, count))
+            self.chunk(images[part], labels[part]).write([gradient[part] for gradient in gradients])
+        for gradient in gradients:
+            gradient[count:].zero_()
+        return gradients
+
+
+class LayerGradients(_WholeBatch):
     """Per-sample gradients from each layer's input and the gradient of its output.
 
     Guarantee: row i of the result is the gradient of the loss of row i alone, as float rounding allows.
@@ -76,19 +129,21 @@ class LayerGradients:
     such layer runs once in a forward pass, and no row influences another row's output.
     """
 
-    def __init__(self, model: nn.Module, *, chunk: int = CPU_CHUNK) -> None:
+    def __init__(self, model: nn.Module, *, chunk: int = CPU_CHUNK, engine: Engine | None = None) -> None:
         if not self.supports(model):
             raise UsageError("per-sample gradients: the model has a layer without a rule; use FunctionalGradients")
+        super().__init__(model, chunk)
         self._model = model
-        self._chunk = chunk
-        self._buffers = _RowBuffers(model)
+        self._engine = engine or Engine()
+        self._parameters = list(model.parameters())
+        self._scratch = Scratch(self._parameters)
         self._layers = [module for module in model.modules() if type(module) in LAYER_RULES]
-        positions = {id(parameter): index for index, parameter in enumerate(model.parameters())}
+        positions = {id(parameter): index for index, parameter in enumerate(self._parameters)}
         self._positions = [[positions[id(p)] for p in layer.parameters(recurse=False)] for layer in self._layers]
 
     @staticmethod
     def supports(model: nn.Module) -> bool:
-        """Whether every parameter sits unshared in a layer of a known kind with both weight and bias."""
+        """Whether every parameter is trained and sits unshared in a layer of a known kind."""
         owners = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
         known = all(type(o) in LAYER_RULES and LAYER_RULES[type(o)].applies_to(o) for o in owners)
         owned = [id(parameter) for owner in owners for parameter in owner.parameters(recurse=False)]
@@ -96,18 +151,32 @@ class LayerGradients:
         in_place = any(getattr(module, "inplace", False) for module in model.modules())
         return known and not in_place and len(owned) == len(set(owned)) and len(owned) > 0
 
-    def __call__(self, images: Tensor, labels: Tensor, *, rows: int) -> list[Tensor]:
-        """Gradients ``[rows, *shape]`` of every parameter; see :class:`PerSampleGradients`."""
-        count = len(images)
-        gradients = self._buffers.rows(rows)
-        for start in range(0, count, self._chunk):
-            part = slice(start, min(start + self._chunk, count))
-            self._fill(images[part], labels[part], [gradient[part] for gradient in gradients])
-        for gradient in gradients:
-            gradient[count:].zero_()
-        return gradients
+    def chunk(self, images: Tensor, labels: Tensor, *, views: int = 1) -> GradientChunk:
+        """See :class:`PerSampleGradients`."""
+        count = len(labels)
+        images, labels, mask = _padded(images, labels, views, self.physical_batch, self._engine)
+        inputs, outputs, loss = self._forward(images, labels, views, mask)
+        ran = sorted(outputs)
+        # Only the gradients of the outputs are asked for, so autograd skips the batch's weight gradients.
+        with forward_precision(self._engine):
+            output_gradients = torch.autograd.grad(loss, [outputs[index] for index in ran])
+        dtype = self._parameters[0].dtype
+        captured = [
+            Captured(
+                layer=self._layers[index],
+                layer_input=inputs[index].to(dtype),
+                output_gradient=gradient.to(dtype),
+                positions=self._positions[index],
+            )
+            for index, gradient in zip(ran, output_gradients, strict=True)
+        ]
+        return _FullPrecision(
+            LayerChunk(captured, count=count, views=views, scratch=self._scratch, parameters=self._parameters)
+        )
 
-    def _fill(self, images: Tensor, labels: Tensor, out: list[Tensor]) -> None:
+    def _forward(
+        self, images: Tensor, labels: Tensor, views: int, mask: Tensor | None
+    ) -> tuple[dict[int, Tensor], dict[int, Tensor], Tensor]:
         inputs: dict[int, Tensor] = {}
         outputs: dict[int, Tensor] = {}
         versions: dict[int, tuple[int, int]] = {}
@@ -125,55 +194,89 @@ class LayerGradients:
 
         handles = [layer.register_forward_hook(keep(index)) for index, layer in enumerate(self._layers)]
         try:
-            with torch.enable_grad():
-                loss = functional.cross_entropy(self._model(images), labels, reduction="sum")
+            with torch.enable_grad(), forward_precision(self._engine, device=images.device):
+                loss = _loss(self._model(images), labels, views=views, mask=mask)
         finally:
             for handle in handles:
                 handle.remove()
-        ran = sorted(outputs)
-        if any(versions[index] != (inputs[index]._version, outputs[index]._version) for index in ran):
+        if any(versions[index] != (inputs[index]._version, outputs[index]._version) for index in outputs):
             raise UsageError(
                 "per-sample gradients: the model changes a layer's input or output in place; use FunctionalGradients"
             )
-        # Only the gradients of the outputs are asked for, so autograd skips the batch's weight gradients.
-        output_gradients = torch.autograd.grad(loss, [outputs[index] for index in ran])
-        with torch.no_grad():
-            for index, output_gradient in zip(ran, output_gradients, strict=True):
-                layer = self._layers[index]
-                targets = [out[position] for position in self._positions[index]]
-                LAYER_RULES[type(layer)].fill(layer, inputs[index], output_gradient, targets)
-            for index in set(range(len(self._layers))) - set(ran):
-                for position in self._positions[index]:
-                    out[position].zero_()
+        return inputs, outputs, loss
 
 
-class FunctionalGradients:
+class FunctionalGradients(_WholeBatch):
     """Per-sample gradients by ``vmap(grad(...))`` of a one-row loss: exact for any model that treats rows apart."""
 
-    def __init__(self, model: nn.Module, *, chunk: int = CPU_CHUNK) -> None:
+    def __init__(self, model: nn.Module, *, chunk: int = CPU_CHUNK, engine: Engine | None = None) -> None:
         _refuse_cross_row_modules(model)
-        self._chunk = chunk
-        self._buffers = _RowBuffers(model)
+        super().__init__(model, chunk)
+        self._engine = engine = engine or Engine()
         self._parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
 
-        def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-            logits = functional_call(model, parameters, (image[None],))
-            return functional.cross_entropy(logits, label[None], reduction="sum")
+        def loss(parameters: dict[str, Tensor], images: Tensor, label: Tensor) -> Tensor:
+            with forward_precision(engine, device=images.device):
+                logits = functional_call(model, parameters, (images,))
+                return _loss(logits, label[None], views=len(images), mask=None)
 
-        self._gradient = vmap(grad(loss), in_dims=(None, 0, 0))
+        function = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
+        mode = "reduce-overhead" if engine.cuda_graphs else "default"
+        compiled = torch.compile(function, mode=mode, dynamic=False) if engine.compile else function
+        self._gradient = cast(Callable[..., dict[str, Tensor]], compiled)
 
-    def __call__(self, images: Tensor, labels: Tensor, *, rows: int) -> list[Tensor]:
-        """Gradients ``[rows, *shape]`` of every parameter; see :class:`PerSampleGradients`."""
-        count = len(images)
-        gradients = self._buffers.rows(rows)
-        for start in range(0, count, self._chunk):
-            part = slice(start, min(start + self._chunk, count))
-            values = self._gradient(self._parameters, images[part], labels[part])
-            for target, value in zip(gradients, values.values(), strict=True):
-                target[part].copy_(value)
-        for gradient in gradients:
-            gradient[count:].zero_()
-        return gradients
+    def chunk(self, images: Tensor, labels: Tensor, *, views: int = 1) -> GradientChunk:
+        """See :class:`PerSampleGradients`."""
+        count = len(labels)
+        images, labels, _ = _padded(images, labels, views, self.physical_batch, self._engine)
+        values = self._gradient(self._parameters, images.view(-1, views, *images.shape[1:]), labels)
+        if self._engine.cuda_graphs:  # a replayed graph overwrites its outputs
+            values = {name: value.clone() for name, value in values.items()}
+        return _FullPrecision(RowChunk([values[name] for name in self._parameters], count=count))
+
+
+class _FullPrecision:
+    """A chunk whose products and sums run at full float32 precision, whatever the forward pass used."""
+
+    def __init__(self, inner: GradientChunk) -> None:
+        self._inner = inner
+
+    def write(self, out: list[Tensor]) -> None:
+        with torch.no_grad(), full_precision():
+            self._inner.write(out)
+
+    def squared_norms(self) -> Tensor:
+        with torch.no_grad(), full_precision():
+            return self._inner.squared_norms()
+
+    def discard(self, rows: Tensor) -> None:
+        with torch.no_grad():
+            self._inner.discard(rows)
+
+    def add_weighted(self, weights: Tensor, totals: list[Tensor]) -> None:
+        with torch.no_grad(), full_precision():
+            self._inner.add_weighted(weights, totals)
+
+
+def _loss(logits: Tensor, labels: Tensor, *, views: int, mask: Tensor | None) -> Tensor:
+    """Summed over rows, averaged over the views of a row, so that row i's gradient is that of its own mean loss."""
+    if views == 1 and mask is None:
+        return functional.cross_entropy(logits, labels, reduction="sum")
+    losses = functional.cross_entropy(logits, labels.repeat_interleave(views), reduction="none") / views
+    return (losses if mask is None else losses * mask.repeat_interleave(views)).sum()
+
+
+def _padded(
+    images: Tensor, labels: Tensor, views: int, physical_batch: int, engine: Engine
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Images, labels and mask, padded with zero images to the physical batch where shapes are to be constant."""
+    if not engine.constant_shapes:
+        return images, labels, None
+    missing = max(1, physical_batch // views) - len(labels)
+    mask = torch.ones(len(labels) + missing, dtype=torch.float32, device=images.device)
+    mask[len(labels) :] = 0
+    images = torch.cat([images, images.new_zeros((missing * views, *images.shape[1:]))])
+    return images, torch.cat([labels, labels.new_zeros(missing)]), mask
 
 
 def _refuse_cross_row_modules(model: nn.Module) -> None:

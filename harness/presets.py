@@ -2,50 +2,16 @@
 
 ``digits`` trains in seconds anywhere. ``mnist``, ``fmnist`` and ``cifar10`` use the benchmark's settings with a valid
 accountant and the sampler that it assumes. ``benchmark-*`` repeat the published runs as they really were: shuffled
-batches, and the benchmark's own formula for sigma, which is invalid and kept in order to be refuted.
+batches, and the benchmark's own formula for sigma, which is invalid and kept in order to be refuted. ``paper-*`` are the
+systems of :mod:`harness.paper_presets`.
 """
 
 import difflib
-from dataclasses import dataclass, field
 
 from dpaudit.contract import Calibration, Cell, NonFinite, Relation, Rows, Sampler, UsageError
 
-BENCHMARK_SEEDS = (42, 123, 456)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """Settings of one training run.
-
-    Attributes:
-        dataset, model: keys of ``harness.datasets`` and ``harness.models``.
-        metric: suffix of the benchmark's metric names, as in ``accuracy_mnist``.
-        dataset_size: number of training examples; public, and checked against the data when they are loaded.
-        batch_size: B.
-        epochs: number of epochs of ``dataset_size // batch_size`` steps.
-        learning_rate, momentum: of SGD; the rate follows a cosine over the epochs, stepped once an epoch.
-        max_grad_norm: C.
-        target_epsilon, target_delta: the claimed budget.
-        cell, calibration: the default privacy question, and the accountant that sets sigma.
-        seeds: what a full comparison runs.
-    """
-
-    name: str
-    dataset: str
-    model: str
-    metric: str
-    dataset_size: int
-    batch_size: int
-    epochs: int
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    max_grad_norm: float = 1.0
-    target_epsilon: float = 3.0
-    target_delta: float = 1e-5
-    cell: Cell = field(default_factory=Cell)
-    calibration: Calibration = Calibration.PLD
-    seeds: tuple[int, ...] = BENCHMARK_SEEDS
-
+from .paper_presets import PAPER_PRESETS
+from .preset import BENCHMARK_SEEDS, Preset
 
 _MNIST_SIZE = 60_000
 _CIFAR10_SIZE = 50_000
@@ -88,6 +54,7 @@ PRESETS: dict[str, Preset] = {
             _image_preset(f"benchmark-{dataset}", dataset, as_published=True)
             for dataset in ("mnist", "fmnist", "cifar10")
         ),
+        *PAPER_PRESETS,
     )
 }
 

@@ -3,61 +3,41 @@
 import dataclasses
 import json
 import platform
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dpaudit.contract import LedgerRow, NonFinite, Rows, RunConfig, RunRecord
+from dpaudit.contract import LedgerRow, Rows, RunRecord
 
-from .candidate import Candidate, Mechanism, construct, load_class
-from .checkpoint import Progress, pickle_mechanism, unpickle_mechanism
+from .checkpoint import Progress, pickle_mechanism
 from .datasets import Dataset
-from .generators import noise_states, restore_noise_states, stream_seed
-from .mechanism_step import copy_into_gradients, noised_gradients, reported_sigma
-from .models import build_model
-from .nonfinite import guard_nonfinite
-from .per_sample import PerSampleGradients, per_sample_gradients
-from .presets import Preset
+from .evaluation import measured_accuracy
+from .generators import noise_states
+from .logical_batch import LogicalBatch
+from .mechanism_step import copy_into_gradients, reported_sigma
 from .reported_epsilon import reported_epsilon
 from .run_json import config_to_json
-from .samplers import BatchSampler, build_sampler
-
-_EVALUATION_BATCH = 1_000
-
-
-@dataclass(slots=True)
-class _Parts:
-    """What ``begin`` builds."""
-
-    data: Dataset
-    model: nn.Module
-    optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    sampler: BatchSampler
-    gradients: PerSampleGradients
-    mechanism: Mechanism
+from .run_parts import Parts, Request, build_parts
 
 
 class Run:
     """A training run between two steps. Call ``begin`` once, then ``step`` and ``end_epoch``."""
 
-    def __init__(
-        self, *, candidate: Candidate, settings: Preset, config: RunConfig, seed: int, device: torch.device
-    ) -> None:
-        self.candidate = candidate
-        self.settings = settings
-        self.config = config
-        self.seed = seed
-        self.device = device
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.candidate = request.candidate
+        self.settings = request.settings
+        self.config = request.config
+        self.seed = request.seed
+        self.device = request.device
         self.steps_done = 0
         self.seconds = 0.0
         self.epoch_rows: list[dict[str, float]] = []
         self._rows: list[LedgerRow] = []
         self._pending_nonfinite: list[Tensor] = []
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -67,7 +47,11 @@ class Run:
             "class_name": self.candidate.class_name,
             "config": json.dumps(config_to_json(self.config)),
             "seed": self.seed,
+            "recipe": json.dumps(self.request.recipe.to_json()),
+            "engine": json.dumps(self.request.engine.to_json()),
+            "form": None if self.request.form is None else str(self.request.form),
             "device": self.device.type,
+            "processes": self.request.group.size,
             # Both change the order of float additions, and with it the last bits.
             "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
@@ -79,7 +63,8 @@ class Run:
         return [row.reported_sigma for row in self._rows]
 
     @property
-    def _built(self) -> _Parts:
+    def parts(self) -> Parts:
+        """What ``begin`` built."""
         if self._parts is None:
             raise RuntimeError("run: begin() comes first")
         return self._parts
@@ -88,33 +73,12 @@ class Run:
         """Build every part, from the seed or from a checkpoint. The global generators are already seeded.
 
         Raises:
-            MechanismError: the candidate's definitions or its constructor failed.
-            UsageError: the checkpoint's mechanism cannot be restored, or its ledger is too short.
+            MechanismError: the candidate's definitions, its constructor or its form failed.
+            UsageError: the network mixes examples, or the checkpoint's mechanism cannot be restored.
         """
-        model = build_model(self.settings.model, seed=stream_seed(self.seed, "initialisation")).to(self.device)
-        optimiser = torch.optim.SGD(model.parameters(), lr=self.settings.learning_rate, momentum=self.settings.momentum)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=self.config.epochs)
-        sampler = build_sampler(self.config, seed=stream_seed(self.seed, "sampling"))
-        loaded = load_class(self.candidate)
-        if saved is None:
-            mechanism = construct(loaded, self.config, file=self.candidate.path)
-        else:
-            mechanism = unpickle_mechanism(saved, loaded)
-            model.load_state_dict(saved.parameters)
-            optimiser.load_state_dict(saved.optimiser)
-            schedule.load_state_dict(saved.schedule)
-            sampler.restore(saved.sampler)
+        if saved is not None:
             self._continue(saved, ledger)
-            restore_noise_states(saved.noise)  # last: nothing after this may draw from the global generators
-        self._parts = _Parts(
-            data=data,
-            model=model,
-            optimiser=optimiser,
-            schedule=schedule,
-            sampler=sampler,
-            gradients=per_sample_gradients(model),
-            mechanism=mechanism,
-        )
+        self._parts = build_parts(self.request, data, saved)
 
     def _continue(self, saved: Progress, ledger: tuple[LedgerRow, ...]) -> None:
         if len(ledger) < saved.steps_done:
@@ -126,62 +90,71 @@ class Run:
 
     def step(self) -> None:
         """One logical step: draw rows, hand their gradients to the mechanism, apply what it releases."""
-        parts, config, step = self._built, self.config, self.steps_done
-        epoch, file = config.epoch_of(step), self.candidate.path
+        parts, config, step = self.parts, self.config, self.steps_done
+        epoch = config.epoch_of(step)
         draw = parts.sampler.draw()
-        indices = draw.indices.to(self.device)
-        images = parts.data.normalised(parts.data.train_images[indices])
-        rows = config.batch_size if config.cell.rows is Rows.CONSTANT else len(indices)
-        gradients = parts.gradients(images, parts.data.train_labels[indices], rows=rows)
-        guarded = config.cell.nonfinite is NonFinite.GUARDED
-        self._pending_nonfinite.append(guard_nonfinite(gradients) if guarded else torch.zeros((), dtype=torch.int64))
-        noised = noised_gradients(parts.mechanism, gradients, step=step, epoch=epoch, file=file)
-        sigma = reported_sigma(parts.mechanism, step=step, epoch=epoch, file=file)
-        copy_into_gradients(parts.model, noised)
-        parts.optimiser.step()
+        batch = self._batch(draw.indices)
+        released = parts.stepper.release(batch, step=step, epoch=epoch)
+        sigma = reported_sigma(parts.mechanism, step=step, epoch=epoch, file=self.candidate.path)
+        self._apply(released.gradients, step)
+        seen, sampled, truncated = self.request.group.total([batch.rows, draw.sampled, draw.truncated])
+        self._pending_nonfinite.append(released.nonfinite)
         self._rows.append(
             LedgerRow(
                 step=step,
                 epoch=epoch,
-                rows_seen=rows,
-                rows_sampled=draw.sampled,
-                rows_truncated=draw.truncated,
+                rows_seen=seen,
+                rows_sampled=sampled,
+                rows_truncated=truncated,
                 rows_nonfinite=0,
                 reported_sigma=sigma,
             )
         )
         self.steps_done += 1
 
+    def _batch(self, drawn: Tensor) -> LogicalBatch:
+        parts, recipe = self.parts, self.request.recipe
+        indices = drawn.to(self.device)
+        return LogicalBatch(
+            data=parts.data,
+            indices=indices,
+            rows=self.config.batch_size if self.config.cell.rows is Rows.CONSTANT else len(indices),
+            augmenter=parts.augmenter,
+            drawn=parts.augmenter.draw(len(indices), height=parts.data.train_images.shape[2]),
+            views=recipe.views,
+            channels_last=self.request.engine.channels_last,
+        )
+
+    def _apply(self, released: list[Tensor], step: int) -> None:
+        """From here on everything is post-processing of what was released."""
+        parts = self.parts
+        for group in parts.optimiser.param_groups:
+            group["lr"] = parts.rates[step]
+        copy_into_gradients(parts.model, released)
+        parts.optimiser.step()
+        if parts.average is not None:
+            parts.average.update(parts.model)
+
     def end_epoch(self, *, seconds: float) -> float:
-        """Step the learning rate, measure the test accuracy (percent) and log both."""
-        parts = self._built
-        rate = float(parts.optimiser.param_groups[0]["lr"])
-        parts.schedule.step()
-        accuracy = self._test_accuracy()
+        """Measure the test accuracy (percent) of the weights that would be released now, and log it."""
+        parts = self.parts
+        average = None if parts.average is None else parts.average.parameters()
+        accuracy = measured_accuracy(parts.model, parts.data, average=average) if self.request.group.rank == 0 else 0.0
         self.epoch_rows.append(
             {
                 "epoch": self.steps_done // self.config.steps_per_epoch,
                 "test_accuracy": accuracy,
-                "learning_rate": rate,
+                "learning_rate": parts.rates[self.steps_done - 1],
                 "seconds": round(seconds, 3),
             }
         )
         return accuracy
 
-    def _test_accuracy(self) -> float:
-        parts = self._built
-        images, labels = parts.data.test_images, parts.data.test_labels
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        with torch.no_grad():
-            for start in range(0, len(images), _EVALUATION_BATCH):
-                part = slice(start, start + _EVALUATION_BATCH)
-                correct += (parts.model(parts.data.normalised(images[part])).argmax(1) == labels[part]).sum()
-        return 100.0 * int(correct) / len(images)
-
     def ledger(self) -> tuple[LedgerRow, ...]:
         """Every step so far. Counts that waited on the device are read here, once an epoch instead of once a step."""
         if self._pending_nonfinite:
-            counts = torch.stack([count.to(self.device) for count in self._pending_nonfinite]).tolist()
+            own = torch.stack([count.to(self.device) for count in self._pending_nonfinite]).tolist()
+            counts = self.request.group.total(own)
             first = len(self._rows) - len(counts)
             for offset, count in enumerate(counts):
                 self._rows[first + offset] = dataclasses.replace(self._rows[first + offset], rows_nonfinite=count)
@@ -202,7 +175,7 @@ class Run:
             mechanism=self.candidate.spec.partition("::")[0],
             class_name=self.candidate.class_name,
             source_sha256=self.candidate.sha256,
-            dataset=self._built.data.title,
+            dataset=self._title(),
             config=self.config,
             seed=self.seed,
             completed=completed,
@@ -210,9 +183,17 @@ class Run:
             best_accuracy_on_test=best,
             seconds=self.seconds,
             ledger=self.ledger(),
+            form=self.parts.form,
+            recipe=self.request.recipe.to_json(),
+            engine={**self.request.engine.to_json(), "physical_batch": self.parts.physical_batch},
             versions=self._versions(),
             metrics={name: value for name, value in metrics.items() if completed and value is not None},
         )
+
+    def _title(self) -> str:
+        """The data set as every accuracy names it."""
+        title = self.parts.data.title
+        return f"{title}, with public data (ImageNet weights)" if self.request.recipe.public_weights else title
 
     def _versions(self) -> dict[str, str]:
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
@@ -222,11 +203,12 @@ class Run:
             "numpy": np.__version__,
             "device": f"{self.device.type} ({device})",
             "threads": str(torch.get_num_threads()),
+            "processes": str(self.request.group.size),
         }
 
     def snapshot(self) -> Progress:
-        """The whole state, for a checkpoint."""
-        parts = self._built
+        """The whole state, for a checkpoint; every process takes part."""
+        parts = self.parts
         mechanism, problem = pickle_mechanism(parts.mechanism)
         return Progress(
             identity=self.identity,
@@ -235,8 +217,9 @@ class Run:
             epochs=self.epoch_rows,
             parameters=parts.model.state_dict(),
             optimiser=parts.optimiser.state_dict(),
-            schedule=parts.schedule.state_dict(),
-            sampler=parts.sampler.state(),
+            average=None if parts.average is None else parts.average.state(),
+            processes=cast(list[dict[str, Any]], self.request.group.gather(parts.own_state())),
+            physical_batch=parts.physical_batch,
             noise=noise_states(),
             mechanism=mechanism,
             mechanism_problem=problem,

@@ -11,6 +11,7 @@ from dpaudit.contract import (
     Calibration,
     Cell,
     DataError,
+    Form,
     LedgerRow,
     NonFinite,
     Relation,
@@ -31,8 +32,9 @@ from .checked_json import (
     parse_json,
     text_at,
 )
+from .recipe import Engine, Recipe
 
-SCHEMA = "dpaudit.run/1"
+SCHEMA = "dpaudit.run/2"
 RUN_KEYS = (
     "schema",
     "mechanism",
@@ -41,6 +43,8 @@ RUN_KEYS = (
     "preset",
     "dataset",
     "form",
+    "recipe",
+    "engine",
     "config",
     "seed",
     "completed",
@@ -52,8 +56,6 @@ RUN_KEYS = (
     "metrics",
 )
 """The closed list of keys of ``run.json``. None of them holds a training loss, a norm or a score."""
-PLAIN_FORM = "clip_and_noise"
-"""The form of the interface that trained."""
 
 
 def run_to_json(record: RunRecord) -> str:
@@ -65,7 +67,9 @@ def run_to_json(record: RunRecord) -> str:
         "source_sha256": record.source_sha256,
         "preset": record.config.name,
         "dataset": record.dataset,
-        "form": PLAIN_FORM,
+        "form": str(record.form),
+        "recipe": dict(record.recipe),
+        "engine": dict(record.engine),
         "config": config_to_json(record.config),
         "seed": record.seed,
         "completed": record.completed,
@@ -127,9 +131,10 @@ def run_from_json(text: str, *, directory: str, ledger: tuple[LedgerRow, ...], w
         DataError: a key is missing or unknown, a value is malformed, or ledger and record contradict each other.
     """
     values = closed_object(parse_json(text, where=where), set(RUN_KEYS), where=where)
-    if values["schema"] != SCHEMA or values["form"] != PLAIN_FORM:
+    if values["schema"] != SCHEMA or values["form"] not in list(Form):
         raise DataError(
-            f"{where}: expected schema {SCHEMA!r} and form {PLAIN_FORM!r}, got {values['schema']!r:.80}, {values['form']!r:.80}"
+            f"{where}: expected schema {SCHEMA!r} and a form among {', '.join(Form)}, got {values['schema']!r:.80}, "
+            f"{values['form']!r:.80}"
         )
     versions, metrics = object_at(values, "versions", where), object_at(values, "metrics", where)
     record = RunRecord(
@@ -145,11 +150,22 @@ def run_from_json(text: str, *, directory: str, ledger: tuple[LedgerRow, ...], w
         best_accuracy_on_test=optional_number_at(values, "best_accuracy_on_test", where),
         seconds=number_at(values, "seconds", where),
         ledger=ledger,
+        form=Form(values["form"]),
+        recipe=_checked_settings(Recipe, object_at(values, "recipe", where), where),
+        engine=_checked_settings(Engine, object_at(values, "engine", where), where),
         versions={key: text_at(versions, key, where) for key in versions},
         metrics={key: number_at(metrics, key, where) for key in metrics},
     )
     _check_consistency(record, steps=integer_at(values, "steps", where), where=where)
     return record
+
+
+def _checked_settings(kind: type[Recipe] | type[Engine], values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Plain data that is a recipe or an engine; nothing else is let in."""
+    try:
+        return kind.from_json(values, where=kind.__name__.lower()).to_json()
+    except UsageError as error:
+        raise DataError(f"{where}: {kind.__name__.lower()}: {error}") from error
 
 
 def _check_consistency(record: RunRecord, *, steps: int, where: str) -> None:

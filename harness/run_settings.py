@@ -1,5 +1,6 @@
 """From a preset to the RunConfig that a claim declares: cell, expected batch, steps, calibrated sigma."""
 
+import dataclasses
 import functools
 from typing import TypeVar
 
@@ -8,7 +9,8 @@ from dpaudit.accounting.expected_batch import rounded_expected_batch
 from dpaudit.contract import Calibration, Cell, NonFinite, Relation, Rows, RunConfig, Sampler, UsageError
 
 from .models import parameter_shapes
-from .presets import Preset, preset
+from .preset import Preset
+from .presets import preset
 
 Word = TypeVar("Word", Relation, Rows, Sampler, NonFinite, Calibration)
 
@@ -23,17 +25,21 @@ def run_config(
     sampler: Sampler | str | None = None,
     nonfinite: NonFinite | str | None = None,
     epochs: int | None = None,
+    batch_size: int | None = None,
+    max_grad_norm: float | None = None,
+    hold_out: int = 0,
 ) -> RunConfig:
     """The public facts of a run of ``chosen``, with everything that is not overridden taken from the preset.
 
     A sampler given without rows brings the rows that it is accounted with: sampled for ``poisson``, constant for the
     others. Constant rows given without a sampler turn ``poisson`` into ``truncated_poisson``. Without a
-    ``noise_multiplier``, sigma is calibrated for exactly this cell, rounded up.
+    ``noise_multiplier``, sigma is calibrated for exactly this cell, rounded up. ``hold_out`` examples of the training set are
+    kept for validation and are no part of the data set that the claim is about.
 
     Raises:
         UsageError: an unknown word, a number out of range, or a cell that no accounting covers.
     """
-    settings = preset(chosen) if isinstance(chosen, str) else chosen
+    settings = _overridden(preset(chosen) if isinstance(chosen, str) else chosen, batch_size, max_grad_norm, hold_out)
     cell = _cell(
         settings.cell,
         sampler=_word(Sampler, "sampler", sampler),
@@ -68,6 +74,18 @@ def run_config(
         parameter_shapes=parameter_shapes(settings.model),
         name=settings.name,
     )
+
+
+def _overridden(settings: Preset, batch_size: int | None, max_grad_norm: float | None, hold_out: int) -> Preset:
+    size = settings.dataset_size - hold_out
+    batch = settings.batch_size if batch_size is None else batch_size
+    if not (hold_out >= 0 and 1 <= batch <= size):
+        raise UsageError(
+            f"run configuration: expected a batch size between 1 and the {size} examples for training, got {batch!r} with "
+            f"{hold_out!r} of {settings.dataset_size} held out"
+        )
+    bound = settings.max_grad_norm if max_grad_norm is None else max_grad_norm
+    return dataclasses.replace(settings, dataset_size=size, batch_size=batch, max_grad_norm=bound)
 
 
 def _cell(

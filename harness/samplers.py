@@ -9,7 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dpaudit.contract import RunConfig, Sampler
+from dpaudit.contract import RunConfig, Sampler, UsageError
+
+from .process_group import ProcessGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +137,42 @@ class ShuffleSampler:
         self._position = int(state["position"])
 
 
-def build_sampler(config: RunConfig, *, seed: int) -> BatchSampler:
-    """The sampler that ``config`` declares."""
+class ShardSampler:
+    """One process's part of a Poisson sample: its shard's examples, each with the same probability as everywhere.
+
+    Process r of W has the examples r, r + W, r + 2 W, ...; inclusions are independent within and between shards, so all
+    processes together draw a Poisson sample of the whole set.
+    """
+
+    def __init__(self, *, dataset_size: int, probability: float, rank: int, processes: int, seed: int) -> None:
+        self._rank, self._processes = rank, processes
+        size = len(range(rank, dataset_size, processes))
+        self._inner = PoissonSampler(dataset_size=size, probability=probability, cap=None, seed=seed)
+
+    def draw(self) -> Draw:
+        """This process's rows of the next step's batch."""
+        inner = self._inner.draw()
+        return Draw(indices=inner.indices * self._processes + self._rank, sampled=inner.sampled)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the following draws depend on."""
+        return self._inner.state()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue exactly from a saved state."""
+        self._inner.restore(state)
+
+
+def build_sampler(config: RunConfig, *, seed: int, group: ProcessGroup | None = None) -> BatchSampler:
+    """The sampler that ``config`` declares; with several processes, this one's share (``poisson`` only)."""
     size, batch = config.dataset_size, config.batch_size
+    if group is not None and group.size > 1:
+        if config.cell.sampler is not Sampler.POISSON:
+            raise UsageError(f"distributed: expected the sampler poisson, got {config.cell.sampler}")
+        probability = config.sampling_probability
+        return ShardSampler(
+            dataset_size=size, probability=probability, rank=group.rank, processes=group.size, seed=seed
+        )
     match config.cell.sampler:
         case Sampler.POISSON:
             return PoissonSampler(dataset_size=size, probability=config.sampling_probability, cap=None, seed=seed)

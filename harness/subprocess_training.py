@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
-from dpaudit.contract import DataError, RunConfig, RunRecord
+from dpaudit.contract import DataError, Form, RunConfig, RunRecord
 
 from .candidate import read_candidate
+from .recipe import Engine, Recipe
 from .run_directory import read_run
 from .run_json import config_to_json
 
@@ -69,6 +70,10 @@ def train_in_subprocess(
     epochs: int | None = None,
     resume: bool = False,
     max_steps: int | None = None,
+    form: Form | str | None = Form.PLAIN,
+    recipe: Recipe | None = None,
+    engine: Engine | None = None,
+    hold_out: int = 0,
 ) -> RunRecord | TrainingFailure:
     """:func:`harness.train` in a process of its own, ended with all its descendants after ``time_limit`` seconds.
 
@@ -92,6 +97,10 @@ def train_in_subprocess(
             "epochs": epochs,
             "resume": resume,
             "max_steps": max_steps,
+            "form": None if form is None else str(form),
+            "recipe": None if recipe is None else recipe.to_json(),
+            "engine": None if engine is None else engine.to_json(),
+            "hold_out": hold_out,
             "threads": torch.get_num_threads(),
         }
         request.write_text(json.dumps(values), encoding="utf-8")

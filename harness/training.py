@@ -14,19 +14,23 @@ from pathlib import Path
 
 import torch
 
-from dpaudit.contract import DataError, RunConfig, RunRecord, UsageError
+from dpaudit.contract import DataError, Form, RunConfig, RunRecord, UsageError
 
 from .atomic_files import make_directory
 from .candidate import read_candidate
 from .checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from .datasets import Dataset, load_dataset
+from .datasets import Dataset, held_out, load_dataset
 from .generators import noise_generators
 from .models import parameter_shapes
-from .presets import Preset, preset
+from .preset import Preset
+from .presets import preset
+from .process_group import ProcessGroup, processes
 from .progress_bar import ProgressBar
+from .recipe import Engine, Recipe
 from .reported_epsilon import epsilon_so_far
 from .run import Run
 from .run_directory import RUN_FILE, read_ledger, read_run, write_run
+from .run_parts import Request
 
 
 def train(
@@ -42,6 +46,10 @@ def train(
     resume: bool = False,
     progress: bool = True,
     max_steps: int | None = None,
+    form: Form | str | None = Form.PLAIN,
+    recipe: Recipe | None = None,
+    engine: Engine | None = None,
+    hold_out: int = 0,
 ) -> RunRecord:
     """Train the candidate ``spec`` once and leave a run directory at ``out``.
 
@@ -54,6 +62,11 @@ def train(
         data_root: folder of the data sets; default ``DPAUDIT_DATA``, else ``./data``.
         epochs, max_steps: stop early after so many epochs or steps of the run; it can be resumed.
         resume: continue the run in ``out``, bit by bit as if it had not stopped.
+        form: of the interface; ``None`` chooses the cheapest that the candidate offers (:mod:`harness.form_choice`).
+        recipe: optimiser, schedule, averaging, augmentation; default the preset's.
+        engine: precision, shapes, physical batch; default float32 and a physical batch that fits.
+        hold_out: train without the last so many examples of a fixed permutation of the training set and test on them
+            instead of the test set; ``config`` must have been made with the same number.
 
     Returns:
         The record. ``completed`` is False if the run stopped early, by these arguments or by an interrupt.
@@ -64,30 +77,43 @@ def train(
         UsageError: the arguments contradict each other.
     """
     settings = preset(preset_name)
-    _check_config(settings, config)
-    candidate = read_candidate(spec)
+    _check_config(settings, config, hold_out)
     out = Path(out)
-    finished = _prepare(out, resume=resume)
     chosen = _device(device)
-    run = Run(candidate=candidate, settings=settings, config=config, seed=seed, device=chosen)
+    group = processes(chosen)
+    finished = _prepare(out, resume=resume, group=group)
+    request = Request(
+        candidate=read_candidate(spec),
+        settings=settings,
+        config=config,
+        recipe=recipe or settings.recipe,
+        engine=engine or Engine(),
+        form=None if form is None else Form(form),
+        seed=seed,
+        device=chosen,
+        group=group,
+    )
+    run = Run(request)
     if finished is not None:
         return _same_run(finished, run)
     saved = load_checkpoint(out, identity=run.identity) if resume else None
     data = load_dataset(settings.dataset, root=None if data_root is None else Path(data_root), device=chosen)
     _check_data(settings, data)
+    data = held_out(data, hold_out) if hold_out else data
     last = _last_step(config, epochs, max_steps)
     with noise_generators(seed), _deterministic_kernels(), _interrupts() as interrupted:
         run.begin(data, saved, ledger=read_ledger(out) if saved is not None else ())
-        _loop(run, out, last=last, progress=progress, interrupted=interrupted)
+        _loop(run, out, last=last, progress=progress and group.rank == 0, interrupted=interrupted)
     return read_run(out)
 
 
 def _loop(run: Run, out: Path, *, last: int, progress: bool, interrupted: threading.Event) -> None:
-    config = run.config
+    config, group = run.config, run.request.group
     started = time.monotonic() - run.seconds
     bar = ProgressBar(title=config.name, total=config.total_steps, done=run.steps_done, enabled=progress)
+    stopped = False
     with bar:
-        while run.steps_done < last and not interrupted.is_set():
+        while run.steps_done < last and not stopped:
             run.step()
             bar.step()
             if run.steps_done % config.steps_per_epoch == 0:
@@ -97,9 +123,11 @@ def _loop(run: Run, out: Path, *, last: int, progress: bool, interrupted: thread
                 if run.steps_done < last:
                     run.seconds = time.monotonic() - started
                     _save(run, out)
+            (stops,) = group.total([int(interrupted.is_set())])  # all processes stop after the same step
+            stopped = stops > 0
         run.seconds = time.monotonic() - started
     _save(run, out)
-    if interrupted.is_set() and run.steps_done < config.total_steps:
+    if stopped and run.steps_done < config.total_steps and group.rank == 0:
         print(
             f"stopped after step {run.steps_done} of {config.total_steps}; the run is saved in {out}; "
             "the same command with --resume continues it",
@@ -108,17 +136,20 @@ def _loop(run: Run, out: Path, *, last: int, progress: bool, interrupted: thread
 
 
 def _save(run: Run, out: Path) -> None:
-    """Ledger and record first: a checkpoint never runs ahead of the ledger that it continues."""
-    write_run(out, run.record(str(out)), epochs=run.epoch_rows)
-    save_checkpoint(out, run.snapshot())
+    """Ledger and record first: a checkpoint never runs ahead of the ledger that it continues. The first process writes."""
+    record, snapshot = run.record(str(out)), run.snapshot()  # every process takes part
+    if run.request.group.rank == 0:
+        write_run(out, record, epochs=run.epoch_rows)
+        save_checkpoint(out, snapshot)
+    run.request.group.total([0])  # nobody reads before it is written
 
 
-def _check_config(settings: Preset, config: RunConfig) -> None:
-    expected = (settings.name, settings.dataset_size, parameter_shapes(settings.model))
+def _check_config(settings: Preset, config: RunConfig, hold_out: int) -> None:
+    expected = (settings.name, settings.dataset_size - hold_out, parameter_shapes(settings.model))
     got = (config.name, config.dataset_size, config.parameter_shapes)
     if got != expected:
         raise UsageError(
-            f"training: expected the configuration of preset {settings.name!r} ({settings.dataset_size} examples, the "
+            f"training: expected the configuration of preset {settings.name!r} ({expected[1]} examples, the "
             f"parameters of {settings.model}), got {config.name!r} with {config.dataset_size} examples; take it from run_config"
         )
 
@@ -131,8 +162,15 @@ def _check_data(settings: Preset, data: Dataset) -> None:
         )
 
 
-def _prepare(out: Path, *, resume: bool) -> RunRecord | None:
+def _prepare(out: Path, *, resume: bool, group: ProcessGroup) -> RunRecord | None:
     """Make the folder; a finished run's record if it is to be resumed."""
+    try:
+        return _prepared(out, resume=resume)
+    finally:
+        group.total([0])  # every process has looked before one of them writes
+
+
+def _prepared(out: Path, *, resume: bool) -> RunRecord | None:
     exists = (out / RUN_FILE).exists() or (out / CHECKPOINT_FILE).exists()
     if resume:
         record = read_run(out) if (out / RUN_FILE).exists() else None
@@ -178,7 +216,7 @@ def _device(name: str) -> torch.device:
 @contextmanager
 def _deterministic_kernels() -> Iterator[None]:
     """Repeatable convolutions on CUDA; without them a resumed run would differ in the last bits."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield
 
 

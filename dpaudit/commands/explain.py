@@ -4,7 +4,7 @@ import argparse
 
 from dpaudit.contract import ExitCode
 from dpaudit.probe import SourceError, load_source
-from dpaudit.static import analyse, explain
+from dpaudit.static import analyse, explain, explain_line
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -27,6 +27,9 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if result.refusal is not None:
         place = "" if result.refusal.line is None else f":{result.refusal.line}"
         refusal = f"{result.refusal.rule} {source.display}{place} {result.refusal.message}"
+    if arguments.line is not None and result.refusal is None:
+        print(explain_line(result.certificate, arguments.line).rstrip())
+        return ExitCode.ALL_ACCEPTED
     print(explain(result.certificate, refusal, result.assumptions).rstrip())
     if result.conditional:
         print(result.conditional)

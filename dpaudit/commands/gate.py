@@ -11,9 +11,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpaudit.contract import AuditReport, ExitCode, Layer, UsageError, Verdict, fold_exit_code
+from dpaudit.contract import AuditReport, ExitCode, Form, Layer, UsageError, Verdict, fold_exit_code
 from dpaudit.gate import Expectation, audit, plan_layers, read_expectations
-from dpaudit.report import Form, render, write_reports
+from dpaudit.report import Form as Rendering
+from dpaudit.report import render, write_reports
 
 from .finished import Finished, audit_key
 from .ledger import audit_ledger
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         ledgers = tuple(audit_ledger(path, arguments) for path in arguments.ledger or ())
         given = arguments.paths or arguments.opacus or arguments.function or not ledgers
         targets = targets_of(arguments, Path(folder) / "adapted") if given else ()
-        if arguments.format == Form.HTML and not arguments.out and len(targets) + len(ledgers) != 1:
+        if arguments.format == Rendering.HTML and not arguments.out and len(targets) + len(ledgers) != 1:
             raise UsageError("--format html: expected --out DIR to write the pages of several audits to")
         work = _Work(
             arguments=arguments,
@@ -90,6 +91,7 @@ class _Work:
                 target.config,
                 layers=self.layers,
                 required=self.required,
+                form=self._form(target),
                 known=() if target.subject is None else target.subject.findings,
                 train=None
                 if target.subject is not None
@@ -105,10 +107,14 @@ class _Work:
         self.finished.keep(key, report)
         return report
 
+    def _form(self, target: Target) -> Form:
+        """The form that is audited; what an adapter wrote has the plain one."""
+        return Form(self.arguments.form or Form.PLAIN) if target.subject is None else Form.PLAIN
+
     def _key(self, target: Target) -> str:
         words = self.arguments
         known = () if target.subject is None else target.subject.findings
-        settings = (words.accuracy, words.runs, words.data_root, words.time_limit)
+        settings = (self._form(target), words.accuracy, words.runs, words.data_root, words.time_limit)
         return audit_key(target.spec, (target.config, target.command, self.layers, self.required, known, settings))
 
 
@@ -144,8 +150,8 @@ def _emit(reports: Sequence[AuditReport], arguments: argparse.Namespace) -> None
     if arguments.out:
         written = write_reports(reports, Path(arguments.out), docs_url=arguments.docs_url)
         print(f"reports written to {arguments.out} ({len(written)} files); start at index.html", file=sys.stderr)
-    form = Form(arguments.format)
-    if form is not Form.HTML or not arguments.out:
+    form = Rendering(arguments.format)
+    if form is not Rendering.HTML or not arguments.out:
         sys.stdout.write(render(reports, form, colour=coloured(arguments), docs_url=arguments.docs_url))
 
 

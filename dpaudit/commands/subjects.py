@@ -11,7 +11,7 @@ from dpaudit.contract import RunConfig, UsageError
 
 from .targets import expand
 
-_CLAIM = ("noise_multiplier", "calibration", "layers", "relation", "rows", "sampler", "nonfinite")
+_CLAIM = ("noise_multiplier", "calibration", "layers", "relation", "rows", "sampler", "nonfinite", "form")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from .static_result import StaticResult
 from .words import (
     Calibration,
     ExitCode,
+    Form,
     Layer,
     NoiseClass,
     NonFinite,
@@ -49,6 +50,7 @@ __all__ = [
     "EventTrace",
     "ExitCode",
     "Finding",
+    "Form",
     "Layer",
     "LayerRecord",
     "LedgerRow",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .run_config import RunConfig
+from .words import Form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,9 @@ class RunRecord:
         best_accuracy_on_test: maximum over epochs on the test set, percent. A labelled extra: choosing by it is optimistic.
         seconds: wall time of training.
         ledger: every step.
+        form: the form of the interface that trained.
+        recipe: optimiser, schedule, averaging and augmentation, as plain data.
+        engine: precision, shapes and the physical batch, as plain data.
         versions: package versions and device.
         metrics: the benchmark's own names (``accuracy_mnist``, ``epsilon_mnist``, ``best_accuracy_mnist``, ...).
     """
@@ -65,5 +69,8 @@ class RunRecord:
     best_accuracy_on_test: float | None
     seconds: float
     ledger: tuple[LedgerRow, ...]
+    form: Form = Form.PLAIN
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    engine: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -91,6 +91,17 @@ class NonFinite(StrEnum):
     """The mechanism is judged alone."""
 
 
+class Form(StrEnum):
+    """Which form of the interface handed over the gradients. The form that trained is the form that is audited."""
+
+    PLAIN = "plain"
+    """``clip_and_noise``: all per-sample gradients of the batch at once."""
+    WEIGHTS = "weights"
+    """``weights(norms)`` and ``noise_std()``: no per-sample gradient is stored."""
+    CHUNKS = "chunks"
+    """``begin_step``, ``accumulate(chunk)``, ``finalize``: the batch in pieces, noise once."""
+
+
 class Calibration(StrEnum):
     """Which accountant the author's claim rests on."""
 

@@ -14,6 +14,7 @@ from dpaudit.contract import (
     Calibration,
     EpsilonRecord,
     Finding,
+    Form,
     Layer,
     LayerRecord,
     Measurement,
@@ -24,6 +25,7 @@ from dpaudit.contract import (
     SigmaRecord,
     Strength,
 )
+from dpaudit.contract.forms import in_form
 from dpaudit.probe import MechanismSource, SourceError, benchmark_imports, load_source, measure
 
 from .decision import Decision, decide
@@ -54,6 +56,7 @@ def audit(
     command: str = "",
     time_limit: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    form: Form = Form.PLAIN,
 ) -> AuditReport:
     """Audit one mechanism under one run configuration.
 
@@ -67,6 +70,8 @@ def audit(
         known: what was found before this audit, by an adapter; part of what is decided from.
         train: called once, after the probe, unless the mechanism could not be run; brings accuracy and ledgers.
         command: how to run this audit again; printed with findings.
+        form: of the interface that is audited: what the harness does with an optional form, written out as
+            ``clip_and_noise`` (``dpaudit.contract.forms``). Ledgers of runs in another form say nothing about it.
         time_limit: seconds that the candidate gets in the probe; by default 120 and one more for every 20 steps.
 
     Raises:
@@ -74,14 +79,15 @@ def audit(
     """
     started = time.monotonic()
     try:
-        source = load_source(spec)
+        source = _in_form(load_source(spec), form)
     except SourceError as error:
         return _unloadable(spec, config, (error.finding, *known), command, time.monotonic() - started)
     limit = 120.0 + config.total_steps / 20 if time_limit is None else time_limit
     measurement = _measure(source, config, limit, progress)
     runnable = not any(finding.rule in {"DPA001", "DPA012", "DPA013", "DPA014"} for finding in measurement.findings)
     training = train() if train is not None and runnable else TrainingResult()
-    runs = run_layers(source, config, measurement, layers, training.records, command=command)
+    ledgers = tuple(record for record in training.records if record.form is form)
+    runs = run_layers(source, config, measurement, layers, ledgers, command=command)
     imports = benchmark_imports(source) if config.calibration is Calibration.BENCHMARK else ()
     findings = _worst_first((*known, *measurement.findings, *runs.findings, *imports, *training.findings))
     decision = decide(
@@ -91,7 +97,15 @@ def audit(
         target_epsilon=config.target_epsilon,
         required=required,
     )
-    return _report(source, config, measurement, runs, training, findings, decision, command, time.monotonic() - started)
+    return _report(
+        source, config, measurement, runs, training, ledgers, findings, decision, command, time.monotonic() - started
+    )
+
+
+def _in_form(source: MechanismSource, form: Form) -> MechanismSource:
+    """The source whose class does by ``clip_and_noise`` what the harness does by the form; the file's hash stays."""
+    text, class_name = in_form(source.text, source.class_name, form)
+    return replace(source, text=text, class_name=class_name)
 
 
 def _measure(
@@ -110,12 +124,13 @@ def _report(
     measurement: Measurement,
     runs: LayerRuns,
     training: TrainingResult,
+    ledgers: tuple[RunRecord, ...],
     findings: tuple[Finding, ...],
     decision: Decision,
     command: str,
     seconds: float,
 ) -> AuditReport:
-    matching = tuple(record for record in training.records if record.config == config)
+    matching = tuple(record for record in ledgers if record.config == config)
     return AuditReport(
         mechanism=source.display,
         class_name=source.class_name,

@@ -13,11 +13,15 @@ from .gate import add_gate
 from .reports import add_diff, add_report, add_verify
 from .rerun import add_rerun
 from .rules import add_rules
+from .sweep import add_sweep
+from .table import add_table
 from .training import add_train
 
 COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
     add_gate,
     add_train,
+    add_sweep,
+    add_table,
     add_replay,
     add_calibrate,
     add_report,

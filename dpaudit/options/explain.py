@@ -16,6 +16,7 @@ def add_explain(commands: "Commands[argparse.ArgumentParser]") -> None:
         "dpaudit explain my_mechanism.py --preset mnist",
     )
     explain.add_argument("path", metavar="PATH", help="file.py or file.py::ClassName")
+    explain.add_argument("--line", type=int, default=None, metavar="N", help="only what is known of this line")
     explain.add_argument("--preset", default=None, help="settings of the claim (default: digits)")
     explain.add_argument("--relation", choices=list(Relation), help="neighbouring relation")
     explain.add_argument("--rows", choices=list(Rows), help="rows that the mechanism sees")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from dpaudit.contract import Calibration, NonFinite, Relation, Rows, Sampler
+from dpaudit.contract import Calibration, Form, NonFinite, Relation, Rows, Sampler
 
 from .common import Commands, add_form, add_manners, add_places, command, runs
 from .numbers import delta, not_negative, positive, positive_number
@@ -37,6 +37,7 @@ def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
     gate.add_argument(
         "--expect", metavar="FILE", help="TOML file of expected verdicts; exit 0 when all are as expected"
     )
+    gate.add_argument("--form", choices=list(Form), help="form of the interface to audit and to train (default: plain)")
     gate.add_argument("--accuracy", metavar="DATASET|none", help="data set to train on for accuracy (default: digits)")
     gate.add_argument("--runs", type=positive, metavar="N", help="training runs (seeds) for the accuracy (default: 1)")
     gate.add_argument("--jobs", type=positive, metavar="N", help="mechanisms audited at once (default: 2)")

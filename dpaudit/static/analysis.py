@@ -22,11 +22,11 @@ from .execution import Execution
 from .expressions import Table
 from .hooks import Hooks
 from .instrument import HOOK, instrument
-from .lint import lint
+from .lint import lint, reports_purely
 from .refusal import Reason, Refusal
 from .schedule import Schedule, ScheduleRunner
 from .shapes import Shrinking
-from .state import signature_after, snapshot
+from .state import leaves, signature_after, snapshot
 from .stepping import StepResult, StepSetting
 
 DEFAULT_TIME_LIMIT = 60.0
@@ -76,7 +76,6 @@ def _analyse(
     blocking, remarks = lint(_selected(candidate))
     if blocking:
         raise Refusal(blocking[0])
-    _check_empty_batches(config)
     shrinking = Shrinking.first(config.parameter_shapes)
     schedule, setting = _run(candidate, config, shrinking, deadline)
     if not shrinking.is_real or config.cell.rows is Rows.SAMPLED or config.batch_size != shrinking.rows:
@@ -90,21 +89,13 @@ def _analyse(
     return schedule, setting, _assumptions(config, notes), remarks
 
 
-def _check_empty_batches(config: RunConfig) -> None:
-    """A batch without rows is not analysed, so it must not happen.
-
-    Raises:
-        Refusal: the chance of one in the whole run is more than a thousandth of delta.
-    """
+def _may_be_empty(config: RunConfig) -> bool:
+    """Whether a batch without rows has a chance above a thousandth of delta in the whole run."""
     q = config.sampling_probability
     if config.cell.rows is not Rows.SAMPLED or q >= 1:
-        return
+        return False
     chance = config.total_steps * math.exp(config.dataset_size * math.log1p(-q))
-    if not chance <= 1e-3 * config.target_delta:
-        message = (
-            f"a batch may be empty (chance {chance:.3g} in the run), and what the mechanism then does is not analysed"
-        )
-        raise Refusal(Reason(rule="DPA111", line=None, message=message))
+    return not chance <= 1e-3 * config.target_delta
 
 
 def _setting(
@@ -112,12 +103,17 @@ def _setting(
 ) -> StepSetting:
     cell = config.cell
     return StepSetting(
-        table=Table(),
+        table=Table(
+            more_rows=cell.rows is Rows.SAMPLED or config.batch_size != shrinking.rows,
+            longer_axes=not shrinking.is_real,
+        ),
         hooks=hooks,
         shrinking=shrinking,
         sampled=cell.rows is Rows.SAMPLED,
         real_rows=config.batch_size,
         subtract_absent=cell.rows is Rows.CONSTANT or cell.relation is Relation.ZERO_OUT,
+        reports_purely=reports_purely(_selected(candidate), candidate.class_name),
+        check_empty=_may_be_empty(config) and not conditional,
         conditional=conditional,
     )
 
@@ -137,10 +133,10 @@ def _run(
         execution = Execution.begin(
             setting.table, hooks, shrinking, sampled=setting.sampled, real_rows=setting.real_rows
         )
-        with execution.watched(trace=False):
+        with execution.watched():
             namespace = _load(code, hooks, execution)
             watched = _construct(namespace, candidate, config, execution)
-            initial = signature_after(execution, watched)
+            initial, _ = signature_after(execution, watched)
             if execution.session.reasons:
                 raise Refusal(execution.session.reasons[0])
             module_before = _module_state(namespace)
@@ -227,23 +223,34 @@ def _module_name(candidate: Candidate) -> str:
 
 
 def _module_state(namespace: dict[str, Any]) -> tuple[object, ...]:
-    """Numbers and containers at module and class level, by value."""
+    """Everything at module and class level that could keep something, by value."""
     found: list[object] = []
     for name, value in sorted(namespace.items()):
-        if name.startswith("__"):
+        if name.startswith("__") or isinstance(value, types.ModuleType):
             continue
-        if isinstance(value, int | float | str | list | dict | tuple | set):
-            found.append((name, repr(value)))
-        elif isinstance(value, types.FunctionType):
-            for cell in value.__closure__ or ():
-                found.append((name, repr(cell.cell_contents)))
-        elif isinstance(value, torch.Tensor):
-            found.append((name, value._version))
-        elif isinstance(value, type) and value.__module__ == namespace["__name__"]:
-            kinds = (int, float, str, list, dict, tuple, set)
-            plain = {k: v for k, v in vars(value).items() if isinstance(v, kinds) and not k.startswith("__")}
-            found.append((name, repr(sorted(plain.items(), key=lambda kv: kv[0]))))
+        if isinstance(value, type):
+            if value.__module__ != namespace["__name__"]:
+                continue
+            kept = {k: v for k, v in vars(value).items() if not (k.startswith("__") and k.endswith("__"))}
+            found.extend(_kept_values(f"{name}.{k}", v, namespace["__name__"]) for k, v in kept.items())
+        else:
+            found.append(_kept_values(name, value, namespace["__name__"]))
     return tuple(found)
+
+
+def _kept_values(name: str, value: Any, filename: str) -> object:
+    if isinstance(value, staticmethod | classmethod | property):
+        return name
+    try:
+        return name, tuple((leaf.path, _shown(leaf.value)) for leaf in leaves(value, filename))
+    except TypeError:
+        return name, repr(value)
+
+
+def _shown(value: Any) -> object:
+    if isinstance(value, torch.Tensor):
+        return value._version, repr(value.detach().reshape(-1).tolist())
+    return value.tobytes() if isinstance(value, np.ndarray) else repr(value)
 
 
 class _quiet:
@@ -268,44 +275,28 @@ def _compare_shrinkings(
     Raises:
         Refusal: something depends on the shape that ran, so what was proved there need not hold at the real one.
     """
-    steps = [step for step, _ in schedule.results]
-    other, _ = _run(candidate, config, shrinking.second(), deadline, only=steps)
-    results = dict(other.results)
-    for step, first in schedule.results:
-        second = results.get(step)
-        if second is None:
-            first.session.table.line = None
-            first.session.refuse(
-                "DPA111", f"at step {step} the course of the mechanism depends on the small shape that ran"
-            )
-            raise AssertionError
+    other, _ = _run(candidate, config, shrinking.second(), deadline)
+    session = schedule.results[0][1].session
+    session.table.line = None
+    if [step for step, _ in schedule.results] != [step for step, _ in other.results]:
+        session.refuse("DPA111", "which steps are alike depends on the small shape that ran")
+    for (step, first), (_, second) in zip(schedule.results, other.results, strict=True):
         _agree(step, first, second)
+    for step, (one, two) in enumerate(zip(schedule.sigmas, other.sigmas, strict=True)):
+        if not abs(one - two) <= 1e-6 * one and one != two:
+            session.refuse("DPA111", f"two small shapes give different bounds at step {step}: {one:.6g} and {two:.6g}")
 
 
 def _agree(step: int, first: StepResult, second: StepResult) -> None:
     session = first.session
-    one, two = _site_values(first), _site_values(second)
-    for site in sorted(set(one) | set(two)):
-        if one.get(site) != two.get(site):
-            line = None
-            extra = sorted((one.get(site, set()) ^ two.get(site, set())), key=str)[:4]
-            session.refuse("DPA111", f"a public number depends on the small shape that ran: {extra}", line)
-    for key in sorted(set(first.public_values) | set(second.public_values), key=str):
-        if first.public_values.get(key) != second.public_values.get(key):
-            session.refuse("DPA111", f"values of a public tensor ({key[1]}) depend on the small shape that ran", key[0])
-    if not abs(first.sigma - second.sigma) <= 1e-6 * first.sigma and first.sigma != second.sigma:
+    found = first.public_values.difference(second.public_values)
+    if found is not None:
+        (line, what), numbers = found
         session.table.line = None
-        session.refuse(
-            "DPA111", f"two small shapes give different bounds at step {step}: {first.sigma:.6g} and {second.sigma:.6g}"
-        )
-
-
-def _site_values(result: StepResult) -> dict[int, set[object]]:
-    found: dict[int, set[object]] = {}
-    for trace, _ in result.traces:
-        for site, _, value in trace:
-            found.setdefault(site, set()).add(float(f"{value:.9g}") if isinstance(value, float) else value)
-    return found
+        session.refuse("DPA111", f"public numbers ({what}) depend on the small shape that ran: {numbers}", line)
+    if first.records != second.records:
+        session.table.line = None
+        session.refuse("DPA111", f"what step {step} makes of the step number depends on the small shape that ran")
 
 
 # ---- words ------------------------------------------------------------------------------------------------------------
@@ -339,8 +330,8 @@ def _finding(candidate: Candidate, reason: Reason, severity: Severity) -> Findin
 
 
 def _conditional(candidate: Candidate, config: RunConfig, reason: Reason) -> str:
-    """What the first steps would be worth if the statistics of several samples were public. Never an acceptance."""
-    if reason.rule != "DPA103":
+    """What the first step would be worth if the private value that escapes were public. Never an acceptance."""
+    if reason.rule not in {"DPA101", "DPA103", "DPA104", "DPA107"}:
         return ""
     try:
         shrinking = Shrinking.first(config.parameter_shapes)
@@ -348,9 +339,11 @@ def _conditional(candidate: Candidate, config: RunConfig, reason: Reason) -> str
     except (Refusal, RecursionError):
         return ""
     lines = sorted({line for _, r in schedule.results for line in r.session.declassified.values() if line is not None})
+    if not lines or not 0 < min(schedule.sigmas) < math.inf:
+        return ""
     named = ", ".join(str(line) for line in lines)
     return (
-        f"even if what several samples decide at line {named} were public, "
+        f"even if the private value at line {named} were public, "
         f"the noise multiplier of the first step would be at least {min(schedule.sigmas):.6g}"
     )
 

@@ -61,6 +61,8 @@ class BoxEvaluator:
         self.publics = publics
         self.box = box
         self._memo: dict[tuple[int, Powers], Interval] = {}
+        self._open: dict[int, bool] = {}
+        self._careful = table.more_rows or table.longer_axes
 
     def of(self, x: int, powers: Powers = ()) -> Interval:
         """Interval of ``monomial * x``."""
@@ -111,13 +113,35 @@ class BoxEvaluator:
 
     def _sum(self, x: int, powers: Powers) -> Interval:
         constant, terms = self.table.linear(x)
+        if self._careful:
+            closed = {t: k for t, k in terms if self.table.touch[t] and not self._has_variables(t)}
+            if len(closed) > 1:
+                # Their number may be larger at the real shape: the table's range of their sum allows for it.
+                rest = self.table.combine(0.0, {t: k for t, k in terms if t not in closed})
+                sum_of = self.table.range(self.table.combine(constant, closed))
+                low, high = interval_product(sum_of, self.monomial(powers))
+                ends = self.of(rest, powers)
+                return low + ends[0], high + ends[1]
         low, high = interval_product((constant, constant), self.monomial(powers)) if constant else (0.0, 0.0)
         for term, coefficient in terms:
             ends = interval_product((coefficient, coefficient), self.of(term, powers))
             low, high = low + ends[0], high + ends[1]
         return low, high
 
+    def _has_variables(self, x: int) -> bool:
+        """Whether a variable of the box occurs in ``x``."""
+        found = self._open.get(x)
+        if found is None:
+            found = x in self.norms or x in self.publics or any(map(self._has_variables, self.table.children(x)))
+            self._open[x] = found
+        return found
+
     def _product(self, factors: Mapping[int, float], powers: Powers) -> Interval:
+        if self._careful:
+            closed = {f: e for f, e in factors.items() if self.table.touch[f] and not self._has_variables(f)}
+            if len(closed) > 1:
+                others = {f: e for f, e in factors.items() if f not in closed}
+                return interval_product(self.table.range(self.table.monomial(closed)), self._product(others, powers))
         merged = dict(powers)
         rest: list[tuple[int, float]] = []
         for factor, exponent in factors.items():

@@ -142,7 +142,15 @@ def _len(o: Operands, shapes: ShapeBook | None, value: Any) -> Any:
 
 
 def _range(o: Operands, shapes: ShapeBook | None, *args: Any) -> Any:
-    return range(*[plain_value(a) for a in args])
+    plain = range(*[plain_value(a) for a in args])
+    stop = args[0] if len(args) == 1 else args[1]
+    odd = [a for a in args if is_shape_number(a) and a is not stop]
+    if is_shape_number(stop) and not (0 <= plain.start < plain.stop and plain.step == 1):
+        odd.append(stop)
+    for number in odd:
+        # Such a range means something else at another shape: the two shrinkings will tell.
+        o.session.note_public("a range by a size", float(plain_value(number)))
+    return plain
 
 
 def _str(o: Operands, shapes: ShapeBook | None, value: Any = "") -> Any:

@@ -15,7 +15,9 @@ from .explain import readable
 from .schedule import Schedule
 from .sensitivity import PartBound
 from .session import Session
+from .step_numbers import formula_text
 from .stepping import StepSetting
+from .verify import digest
 
 FORMAT = "dpaudit.static.certificate/1"
 _MAXIMAL_DEPTH = 60
@@ -38,8 +40,9 @@ def build(schedule: Schedule, setting: StepSetting, config: RunConfig) -> dict[s
         )
     runs: list[PlainData] = []
     for (sigma, index, values), group in groupby(schedule.certified):
-        runs.append({"count": len(list(group)), "sigma": _number(sigma), "analysed": index, "values": dict(values)})
-    return {
+        named: dict[str, PlainData] = {formula_text(formula): value for formula, value in values}
+        runs.append({"count": len(list(group)), "sigma": _number(sigma), "analysed": index, "values": named})
+    document: dict[str, PlainData] = {
         "format": FORMAT,
         "cell": str(config.cell),
         "subtract_absent_row": setting.subtract_absent,
@@ -48,7 +51,48 @@ def build(schedule: Schedule, setting: StepSetting, config: RunConfig) -> dict[s
         "rows": setting.shrinking.rows,
         "steps": steps,
         "schedule": runs,
+        "lines": line_notes(schedule),
     }
+    document["digest"] = digest(document)
+    return document
+
+
+def line_notes(schedule: Schedule) -> dict[str, PlainData]:
+    """For every line of the candidate: what is private there, what is noise, what is released, and what bounds it."""
+    if not schedule.results:
+        return {}
+    session = schedule.results[0][1].session
+    table = session.table
+    last: dict[int, dict[str, int]] = {}
+    for x, line in enumerate(table.lines):
+        if line is not None and table.kind(x) != "c":
+            last.setdefault(line, {})[_sort_of(table.touch[x], table.has_noise(x))] = x
+    notes: dict[str, PlainData] = {}
+    for line, sorts in sorted(last.items()):
+        texts: list[PlainData] = []
+        for name, x in sorts.items():
+            low, high = table.range(x)
+            within = f", within [{low:.6g}, {high:.6g}]" if math.isfinite(low) and math.isfinite(high) else ""
+            texts.append(f"{name}: {readable(session, x)[:200]}{within}")
+        notes[str(line)] = texts
+    for step, result in schedule.results:
+        for line in sorted({r.line for r in result.session.releases if r.line is not None}):
+            found = [c for c in result.coordinates if c.line == line]
+            bound = math.sqrt(sum(p.copies * p.supremum_squared for p in result.worst))
+            text = f"released as at step {step}: contribution over noise, jointly with all else, at most {bound:.6g}"
+            if found:
+                text += f"; one sample adds {readable(result.session, found[0].contribution)[:200]}"
+                text += f", noise std {readable(result.session, found[0].noise_std)[:100]}"
+            notes.setdefault(str(line), []).append(text)  # type: ignore[union-attr]
+    return notes
+
+
+def _sort_of(touch: int, noisy: bool) -> str:
+    if noisy:
+        return "noise on private data" if touch else "noise"
+    if not touch:
+        return "public, not known in advance"
+    return "private, of several samples" if touch & (touch - 1) else "private, of one sample"
 
 
 def _number(value: float) -> PlainData:
@@ -64,7 +108,7 @@ def _part(session: Session, part: PartBound) -> dict[str, PlainData]:
         if variable in names:
             name = session.table.nodes[names[variable]][1]
             if isinstance(name, tuple) and name[0] == "slot":
-                public[str(variable)] = f"slot {name[1]}"
+                public[str(variable)] = f"slot {formula_text(name[1])}"
     return {
         "supremum_squared": _number(part.supremum_squared),
         "copies": part.copies,

@@ -22,6 +22,18 @@ _OVERWRITES = frozenset({"fill", "zero", "copy", "normal", "uniform", "random", 
 _HOST_READS = frozenset({"_local_scalar_dense", "equal", "is_nonzero", "allclose", "item"})
 
 
+_RESIZES = frozenset({"resize", "resize_as", "set", "resize_output", "set_data", "swap"})
+_VIEWS = frozenset(
+    {
+        "view", "reshape", "expand", "permute", "transpose", "t", "slice", "select", "squeeze", "unsqueeze", "split",
+        "split_with_sizes", "unbind", "unfold", "diagonal", "as_strided", "alias", "detach", "movedim", "swapaxes", "view_as",
+        "chunk", "narrow", "_reshape_alias", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes", "numpy_T", "mT",
+        "_unsafe_view", "lift_fresh", "lift", "expand_as", "flatten", "swapdims", "moveaxis", "matrix_H", "adjoint", "_to_copy",
+    }
+)  # fmt: skip
+"""Ways to look at a storage that change no value."""
+MAXIMAL_CONSTANTS, MAXIMAL_SEEN = 1_000_000, 4096
+
 _RESHAPED_IN_PLACE = frozenset({"squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims", "as_strided"})
 """In place they change how a storage is looked at, not what is in it."""
 
@@ -69,8 +81,7 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
                 else:
                     self.shadows.is_constant(tensor)
         constant = all(self.shadows.is_constant(t) for t in inputs)
-        if constant:
-            self._watch_constants(name, inputs[1:] if schema.is_mutable and name in _OVERWRITES else inputs)
+        self._watch_constants(name, inputs[1:] if schema.is_mutable and name in _OVERWRITES else inputs)
         if torch.Tag.nondeterministic_seeded in func.tags:
             return self._random(func, name, args, kwargs)
         if not constant and name in _HOST_READS:
@@ -82,6 +93,8 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
             return self._foreach(func, name, args, kwargs)
         if schema.is_mutable and name in _RESHAPED_IN_PLACE:
             return func(*args, **kwargs)
+        if schema.is_mutable and not constant and name in _RESIZES:
+            self.session.refuse("DPA109", f"{name} changes the memory of a tracked tensor")
         if schema.is_mutable and not constant and name not in HANDLERS:
             self._require_public(name, inputs)
         before = {t.untyped_storage()._cdata for t in inputs}
@@ -90,6 +103,8 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
             self._constant_results(result, before, schema, inputs)
             return result
         if _is_view(schema) or self._is_alias(result, before, schema):
+            if name not in _VIEWS or schema.overload_name == "dtype":
+                self.session.refuse("DPA109", f"{func} looks at private or released values in another way")
             return result
         self._shadow(func, name, args, kwargs, result)
         return result
@@ -98,13 +113,24 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
 
     def _watch_constants(self, name: str, inputs: Sequence[Tensor]) -> None:
         """Note the public values that are computed with: they must not differ between two shrinkings."""
-        session = self.session
+        session, table = self.session, self.operands.table
         if not session.watching:
             return
-        seen = session.public_values.setdefault((session.table.line, name), set())
+        seen = session.public_values.setdefault((table.line, name), [])
         for tensor in inputs:
-            if len(seen) < 256 and tensor.numel() <= 4096 and not tensor.is_complex():
-                seen.update(float(f"{float(v):.9g}") for v in tensor.detach().reshape(-1).tolist())
+            if tensor.is_complex():
+                continue
+            if self.shadows.is_constant(tensor):
+                if tensor.numel() > MAXIMAL_CONSTANTS:
+                    session.refuse("DPA114", f"a public tensor of {tensor.numel()} elements is too large to compare")
+                values = np.unique(np.asarray(tensor.detach().reshape(-1).tolist(), dtype=float)).tolist()
+            else:
+                distinct = np.unique(self.shadows.of(tensor)).tolist()
+                values = [v for v in map(table.value, distinct) if v is not None]
+            if values:
+                seen.append(tuple(float(f"{v:.9g}") for v in values))
+        if len(seen) > MAXIMAL_SEEN:
+            session.refuse("DPA114", f"more than {MAXIMAL_SEEN} public values at one line, too many to compare")
 
     def _constant_results(self, result: Any, before: set[int], schema: Any, inputs: Sequence[Tensor]) -> None:
         for tensor in tensors_in(result):
@@ -142,13 +168,10 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
     def _coin(self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """A random number that is not Gaussian is a public coin: it earns no credit."""
         session = self.session
-        if (
-            any(
-                self.operands.table.touch[x]
-                for t in tensors_in((args, kwargs))
-                for x in self.shadows.of(t).reshape(-1).tolist()
-            )
-            and not func._schema.is_mutable
+        if any(
+            self.operands.table.touch[x]
+            for t in tensors_in((args[1:] if func._schema.is_mutable else args, kwargs))
+            for x in self.shadows.of(t).reshape(-1).tolist()
         ):
             session.refuse("DPA112", f"private data meets randomness that is not Gaussian ({name})")
         result = func(*args, **kwargs)

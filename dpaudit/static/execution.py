@@ -17,6 +17,7 @@ from .operands import Operands
 from .session import Session
 from .shadow import ShadowMemory
 from .shapes import ShapeBook, Shrinking, plain_shape
+from .step_numbers import StepBook
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,16 +53,15 @@ class Execution:
         return cls(session=session, operands=operands, shapes=ShapeBook(session, shrinking), hooks=hooks)
 
     @contextlib.contextmanager
-    def watched(self, trace: bool = True) -> Iterator[None]:
+    def watched(self, book: StepBook | None = None) -> Iterator[None]:
         """Both modes and the hooks are active inside."""
         hooks = self.hooks
-        hooks.operands, hooks.shapes, hooks.trace, hooks.recording = self.operands, self.shapes, [], trace
+        hooks.operands, hooks.shapes, hooks.trace, hooks.course, hooks.book = self.operands, self.shapes, [], [], book
         try:
             with BoundaryMode(self.operands, self.shapes), ShadowMode(self.operands):
                 yield
         finally:
-            self.session.trace = hooks.trace
-            hooks.operands, hooks.shapes, hooks.recording = None, None, False
+            hooks.operands, hooks.shapes, hooks.book = None, None, None
 
     def gradients(self, dtype: torch.dtype = torch.float32) -> list[Tensor]:
         """Per-sample gradients: one fresh private expression for every element."""

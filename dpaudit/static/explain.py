@@ -77,6 +77,16 @@ def _factor(session: Session, x: int, exponent: float, depth: int) -> str:
     return inner if exponent == 1 else f"{inner}^{exponent:g}"
 
 
+def explain_line(certificate: Mapping[str, Any], line: int) -> str:
+    """What the analysis knows of one line of the candidate."""
+    notes = certificate.get("lines", {})
+    found = notes.get(str(line))
+    if not found:
+        known = ", ".join(notes) or "none"
+        return f"Line {line}: nothing private, no noise and no release. Lines with something to say: {known}.\n"
+    return "\n".join([f"Line {line}:", *(f"  {text}" for text in found)]) + "\n"
+
+
 def explain(certificate: Mapping[str, Any], refusal: str = "", assumptions: Sequence[str] = ()) -> str:
     """The data flow of a mechanism in words, from its certificate: what is private, what is noise, where it is released.
 

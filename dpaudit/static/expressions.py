@@ -81,7 +81,12 @@ def _power(base: float, exponent: float) -> float:
 class Table:
     """All expressions of one analysis. Ids are never shared between analyses."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, more_rows: bool = False, longer_axes: bool = False) -> None:
+        """Args:
+        more_rows, longer_axes: the expressions are those of fewer rows, or shorter axes, than there really are. Sums and
+            products then stand for longer ones, and their ranges allow for that.
+        """
+        self.more_rows, self.longer_axes = more_rows, longer_axes
         self.nodes: list[Node] = []
         self.touch: list[int] = []
         """Bit ``i`` is set where the expression depends on sample ``i``."""
@@ -246,11 +251,15 @@ class Table:
                 for term, coefficient in node[2]:  # type: ignore[attr-defined]
                     ends = interval_product(self.range(term), (coefficient, coefficient))
                     low, high = low + ends[0], high + ends[1]  # type: ignore[operator]
+                if self._may_be_longer(x, [t for t, _ in node[2]]):  # type: ignore[attr-defined]
+                    return self._longer_sum(x, low)  # type: ignore[arg-type]
                 return low, high  # type: ignore[return-value]
             case "mul":
                 result: Interval = (1.0, 1.0)
                 for factor, exponent in node[1]:  # type: ignore[attr-defined]
                     result = interval_product(result, interval_power(self.range(factor), exponent))
+                if self._may_be_longer(x, [f for f, _ in node[1]]):  # type: ignore[attr-defined]
+                    return self._longer_product(x, result)
                 return result
             case "min" | "max":
                 ends_of = [self.range(c) for c in self.children(x)]
@@ -265,6 +274,31 @@ class Table:
                 return function_interval(str(node[1]), self.range(node[2]))  # type: ignore[arg-type]
             case _:
                 return EVERYTHING
+
+    def _may_be_longer(self, x: int, parts: Sequence[int]) -> bool:
+        """Whether a sum or product may have more terms where there are more rows or longer axes."""
+        if not (self.more_rows or self.longer_axes):
+            return False
+        private = [p for p in parts if self.touch[p]]
+        if len(private) < 2:
+            return False
+        alike = len({self.touch[p] for p in private}) < len(private)
+        return (self.longer_axes and alike) or (self.more_rows and self.touch[x] & (self.touch[x] - 1) != 0)
+
+    def _longer_sum(self, x: int, low: float) -> Interval:
+        constant, terms = self.linear(x)
+        ends = [interval_product(self.range(t), (k, k)) for t, k in terms]
+        grows = constant > 0 or any(e[1] > 0 for e in ends)
+        falls = constant < 0 or any(e[0] < 0 for e in ends)
+        return (-math.inf if falls else low), (math.inf if grows else 0.0)
+
+    def _longer_product(self, x: int, plain: Interval) -> Interval:
+        ends = [interval_power(self.range(f), e) for f, e in self.factors(x)[1] if self.touch[f]]
+        sizes = [absolute_interval(e) for e in ends]
+        signed = any(e[0] < 0 for e in ends)
+        high = math.inf if sum(s[1] > 1 for s in sizes) > 1 else max(abs(plain[0]), abs(plain[1]))
+        low = 0.0 if sum(s[0] < 1 for s in sizes) > 1 else plain[0]
+        return (-high, high) if signed else (min(low, plain[0]), max(high, plain[1]))
 
     def is_nonnegative(self, x: int) -> bool:
         return self.range(x)[0] >= 0

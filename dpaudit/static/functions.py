@@ -15,6 +15,7 @@ from .operands import Operands
 from .scalars import Tracked, wrap
 from .shape_numbers import ShapeInt, is_shape_number, numeric_value, plain_value
 from .shapes import ShapeBook, plain_shape
+from .step_numbers import StepInt, is_step_number
 
 _STRUCTURAL = frozenset(
     {
@@ -35,6 +36,7 @@ _ESCAPES = frozenset(
         "allclose", "equal", "is_nonzero", "__contains__",
     }
 )  # fmt: skip
+_DIAGONALS = frozenset({"triu", "tril", "diagonal", "diag", "diag_embed", "triu_indices", "tril_indices", "diagflat"})
 _FACTORIES = frozenset({"tensor", "as_tensor", "scalar_tensor", "asarray"})
 
 
@@ -62,6 +64,8 @@ class BoundaryMode(TorchFunctionMode):
             self._check_escape(name, args)
         if name in _FACTORIES:
             return self._factory(func, name, args, kwargs)
+        if name.rstrip("_") in _DIAGONALS:
+            self._check_diagonal(name, args, kwargs)
         if name in {"chunk", "tensor_split", "split", "narrow", "unfold"}:
             self._check_sizes(name, args, kwargs)
         return self._call(func, name, args, kwargs)
@@ -88,6 +92,8 @@ class BoundaryMode(TorchFunctionMode):
         return out.fill_(values[0])
 
     def _convert(self, value: Any, structural: bool) -> Any:
+        if is_step_number(value):
+            value = value.book.pin(value) if isinstance(value, StepInt) else value.book.use(value)
         if isinstance(value, Tracked):
             return self.to_tensor(value.expression)
         if is_shape_number(value):
@@ -126,6 +132,8 @@ class BoundaryMode(TorchFunctionMode):
         numbers = [v for v in [*rest[:1], *kwargs.values()] if type(v) is int]
         if name == "narrow":
             numbers = [v for v in rest[1:] if type(v) is int and v != 0]
+        if name.rstrip("_") in _DIAGONALS:
+            self._check_diagonal(name, args, kwargs)
         if name in {"chunk", "tensor_split", "unfold"} or any(v >= 2 for v in numbers):
             if name == "split" and not numbers:
                 return
@@ -134,6 +142,14 @@ class BoundaryMode(TorchFunctionMode):
                 self.session.refuse(
                     "DPA111", f"{name} cuts by a fixed size, which means something else at the real shape"
                 )
+
+    def _check_diagonal(self, name: str, args: Any, kwargs: Any) -> None:
+        """An offset beyond the small tensor's diagonals may lie inside the real one."""
+        sizes = [n for a in args[:1] if isinstance(a, Tensor) for n in plain_shape(a)]
+        offsets = [v for v in [*args[1:], *kwargs.values()] if type(v) is int]
+        if any(abs(v) >= min([*sizes, 2]) for v in offsets):
+            self.session.mark_line()
+            self.session.refuse("DPA111", f"{name} by a fixed offset means something else at the real shape")
 
     def _has_rows(self, tensor: Any) -> bool:
         return isinstance(tensor, Tensor) and plain_shape(tensor)[:1] == (self.shapes.shrinking.rows,)

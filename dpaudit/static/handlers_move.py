@@ -17,9 +17,9 @@ MOVEMENT = frozenset(
     {
         "clone", "cat", "stack", "repeat", "flip", "roll", "index_select", "contiguous", "expand_copy", "view_copy",
         "permute_copy", "slice_copy", "select_copy", "unsqueeze_copy", "squeeze_copy", "t_copy", "transpose_copy",
-        "_unsafe_view", "_reshape_copy", "repeat_interleave", "unfold_copy", "lift_fresh", "lift_fresh_copy", "lift",
+        "_reshape_copy", "unfold_copy", "lift_fresh_copy",
         "split_copy", "split_with_sizes_copy", "unbind_copy", "alias_copy", "detach_copy", "as_strided_copy",
-        "take", "diagonal_copy", "rot90", "block_diag", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes",
+        "take", "diagonal_copy", "rot90", "block_diag",
     }
 )  # fmt: skip
 """Every element of the result is an element of an argument, at a place that does not depend on values."""

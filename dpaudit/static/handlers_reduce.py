@@ -103,8 +103,9 @@ def _cumsum(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, A
 def matrix_product(o: Operands, a: Ids, b: Ids) -> Ids:
     """``a @ b`` for arrays of rank 2 (or the same batch rank and 2)."""
     batch = a.shape[:-2]
-    left = a.reshape(-1, a.shape[-2], a.shape[-1])
-    right = b.reshape(-1, b.shape[-2], b.shape[-1])
+    count = int(np.prod(batch)) if batch else 1
+    left = a.reshape(count, a.shape[-2], a.shape[-1])
+    right = b.reshape(count, b.shape[-2], b.shape[-1])
     out = [
         [
             [o.total([o.product(x, y) for x, y in zip(row, column, strict=True)]) for column in columns.T.tolist()]

@@ -54,6 +54,28 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Assert(self, node: ast.Assert) -> Any:
         node.test = self._truth(node.test)
+        node.msg = None if node.msg is None else self.visit(node.msg)
+        return node
+
+    def _marked(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        """The statements of a block, which says that it ran."""
+        mark = ast.copy_location(ast.Expr(value=self.hook(body[0], "mark")), body[0])
+        return [mark, *[self.visit(s) for s in body]]
+
+    def visit_For(self, node: ast.For) -> Any:
+        node.target, node.iter = self.visit(node.target), self.visit(node.iter)
+        node.body = self._marked(node.body)
+        node.orelse = [self.visit(s) for s in node.orelse]
+        return node
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> Any:
+        node.type = None if node.type is None else self.visit(node.type)
+        node.body = self._marked(node.body)
+        return node
+
+    def visit_match_case(self, node: ast.match_case) -> Any:
+        node.guard = None if node.guard is None else self._truth(node.guard)
+        node.body = self._marked(node.body)
         return node
 
     def visit_comprehension(self, node: ast.comprehension) -> Any:
@@ -76,23 +98,23 @@ class _Rewriter(ast.NodeTransformer):
         )
 
     def visit_AugAssign(self, node: ast.AugAssign) -> Any:
-        value = self.visit(node.value)
-        target = node.target
-        simple = isinstance(target, ast.Name) or (
-            isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name)
-        )
-        if not simple:
-            node.value = self.hook(node.value, "seen", value)
-            return node
-        name = "i" + _BINARY[type(node.op)].rstrip("_")
-        load = ast.copy_location(
-            ast.Name(id=target.id, ctx=ast.Load())
-            if isinstance(target, ast.Name)
-            else ast.Attribute(value=target.value, attr=target.attr, ctx=ast.Load()),  # type: ignore[union-attr]
-            target,
-        )
-        call = self.hook(node, "binary", ast.Constant(name), load, value)
-        return ast.fix_missing_locations(ast.copy_location(ast.Assign(targets=[target], value=call), node))
+        value, target = self.visit(node.value), node.target
+        name = ast.Constant("i" + _BINARY[type(node.op)].rstrip("_"))
+        if isinstance(target, ast.Name):
+            load = ast.copy_location(ast.Name(id=target.id, ctx=ast.Load()), target)
+            call = self.hook(node, "binary", name, load, value)
+            return ast.fix_missing_locations(ast.copy_location(ast.Assign(targets=[target], value=call), node))
+        if isinstance(target, ast.Subscript):
+            parts = (self.visit(target.value), self._index(target.slice))
+            call = self.hook(node, "augment", name, value, *parts)
+        elif not target.attr.startswith("__"):
+            call = self.hook(
+                node, "augment_attribute", name, value, self.visit(target.value), ast.Constant(target.attr)
+            )
+        else:
+            node.value = value
+            return self.generic_visit(node)
+        return ast.copy_location(ast.Expr(value=call), node)
 
     def visit_Compare(self, node: ast.Compare) -> Any:
         names = ast.Tuple(elts=[ast.Constant(_COMPARE[type(op)]) for op in node.ops], ctx=ast.Load())
@@ -109,9 +131,8 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> Any:
         if isinstance(node.ctx, ast.Load):
             return self.hook(node, "subscript", self.visit(node.value), self._index(node.slice))
-        node.value = self.visit(node.value)
-        if not isinstance(node.slice, ast.Slice | ast.Tuple):
-            node.slice = self.visit(node.slice)
+        node.value = self.hook(node.value, "target", self.visit(node.value))
+        node.slice = self.hook(node.slice, "place", self._index(node.slice))
         return node
 
     def _index(self, index: ast.expr) -> ast.expr:
@@ -125,24 +146,29 @@ class _Rewriter(ast.NodeTransformer):
         return self.visit(index)  # type: ignore[no-any-return]
 
     def visit_Assign(self, node: ast.Assign) -> Any:
-        node.targets = [self.visit(t) for t in node.targets]
-        value = self.visit(node.value)
-        stores = any(isinstance(t, ast.Subscript) for t in node.targets)
-        node.value = self.hook(node.value, "seen", value) if stores else value
+        value, target = self.visit(node.value), node.targets[0]
+        if len(node.targets) == 1 and isinstance(target, ast.Subscript):
+            call = self.hook(node, "store", value, self.visit(target.value), self._index(target.slice))
+            return ast.copy_location(ast.Expr(value=call), node)
+        node.targets, node.value = [self.visit(t) for t in node.targets], value
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        node.annotation, node.target = self.visit(node.annotation), self.visit(node.target)
         if node.value is not None:
             node.value = self.visit(node.value)
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
-        node.args.defaults = [self.visit(d) for d in node.args.defaults]
-        node.args.kw_defaults = [None if d is None else self.visit(d) for d in node.args.kw_defaults]
+        node.decorator_list = [self.visit(d) for d in node.decorator_list]
+        node.args = self.visit(node.args)
+        node.returns = None if node.returns is None else self.visit(node.returns)
         node.body = [self.visit(s) for s in node.body]
         return node
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> Any:
+        node.value = self.hook(node.value, "text", self.visit(node.value))
+        node.format_spec = None if node.format_spec is None else self.visit(node.format_spec)
         return node
 
 

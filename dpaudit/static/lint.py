@@ -75,6 +75,10 @@ def _walk(tree: ast.Module) -> Iterator[Reason]:
                 yield from _handler(node)
             case ast.Global():
                 yield _reason("DPA106", node.lineno, "global state outlives the step and is not followed")
+            case ast.Nonlocal():
+                yield _reason(
+                    "DPA106", node.lineno, "a closure that changes its variables keeps state that is not followed"
+                )
             case ast.Name() if node.id in _FORBIDDEN_NAMES and isinstance(node.ctx, ast.Load):
                 yield _reason("DPA116", node.lineno, f"{node.id} is outside the verified subset of Python")
             case ast.Attribute() if node.attr in _FORBIDDEN_ATTRIBUTES:
@@ -150,3 +154,31 @@ def _handler(node: ast.ExceptHandler) -> Iterator[Reason]:
 
 def _reason(rule: str, line: int, message: str) -> Reason:
     return Reason(rule=rule, line=line, message=message)
+
+
+_PURE_CALLS = frozenset({"float", "int", "min", "max", "abs", "len", "round", "range", "sum", "isinstance", "bool"})
+
+
+def reports_purely(tree: ast.Module, class_name: str) -> bool:
+    """Whether ``get_effective_sigma`` plainly changes nothing: no stores but to names, no calls but of pure functions."""
+    for owner in ast.walk(tree):
+        if isinstance(owner, ast.ClassDef) and owner.name == class_name:
+            found = [n for n in owner.body if isinstance(n, ast.FunctionDef) and n.name == "get_effective_sigma"]
+            return bool(found) and not owner.bases and all(_is_pure(node) for node in ast.walk(found[-1]))
+    return False
+
+
+def _is_pure(node: ast.AST) -> bool:
+    match node:
+        case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
+            return False
+        case ast.Call(func=ast.Name(id=name)):
+            return name in _PURE_CALLS
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="math"))):
+            return True
+        case ast.Call() | ast.Lambda() | ast.With() | ast.Try() | ast.Global() | ast.Nonlocal() | ast.Import():
+            return False
+        case ast.ImportFrom() | ast.Delete() | ast.NamedExpr():
+            return False
+        case _:
+            return True

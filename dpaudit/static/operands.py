@@ -72,7 +72,8 @@ class Operands:
         kept = [a for a in range(rank) if a not in chosen]
         moved = np.transpose(ids, kept + chosen)
         shape = [ids.shape[a] for a in kept]
-        rows = moved.reshape(int(np.prod(shape)) if shape else 1, -1).tolist()
+        folded_size = int(np.prod([ids.shape[a] for a in chosen])) if chosen else 1
+        rows = moved.reshape(int(np.prod(shape)) if shape else 1, folded_size).tolist()
         folded = np.array([fold(row) for row in rows], dtype=np.int64)
         if keepdim:
             return folded.reshape([1 if a in chosen else ids.shape[a] for a in range(rank)])

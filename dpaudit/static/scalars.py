@@ -7,6 +7,7 @@ from typing import Any
 from .handlers_elementwise import truth
 from .operands import Operands
 from .shape_numbers import numeric_value
+from .step_numbers import is_step_number
 
 
 class Tracked(float):
@@ -55,6 +56,20 @@ class Tracked(float):
     def __int__(self) -> Any:
         return self._escape()
 
+    __float__ = __divmod__ = __rdivmod__ = __getnewargs__ = __complex__ = _escape
+    hex = is_integer = as_integer_ratio = _escape
+
+    @property
+    def real(self) -> Any:
+        return self
+
+    @property
+    def imag(self) -> Any:
+        return 0.0
+
+    def conjugate(self) -> Any:
+        return self
+
 
 def wrap(operands: Operands, expression: int, value: float = 0.5) -> Any:
     """A plain float for a known constant, else a :class:`Tracked`."""
@@ -64,6 +79,8 @@ def wrap(operands: Operands, expression: int, value: float = 0.5) -> Any:
 
 def expression_of(operands: Operands, value: Any) -> int:
     """Expression of any number."""
+    if is_step_number(value):
+        value = value.book.use(value)
     if isinstance(value, Tracked):
         return value.expression
     return operands.table.constant(float(numeric_value(value)))

@@ -1,65 +1,90 @@
-"""All steps of a run: each is run unwatched, and analysed unless an analysed step did exactly the same.
+"""All steps of a run. A step that does what an analysed step did is not run again: its numbers are computed.
 
-A step did the same if the mechanism was in a state of the same signature, took the same decisions, and met tensors and
-foreign code with the same numbers. What is left out of that comparison (step counters, say) reaches the release only
-through numbers that are compared.
+An analysed step keeps a record of everything that it made of numbers which may change from step to step (``step_numbers.py``).
+At any later step where what is kept between steps has the same form and every record comes out the same, the candidate
+would do exactly what was analysed, on every path, for Python is deterministic. What it then keeps follows from the
+formulas. So a run of thousands of steps costs as much as its distinct steps.
 """
 
-import contextlib
-import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from .hooks import FREE, ROW, WILD, slot_name
 from .refusal import Refusal
 from .session import Session
-from .state import Signature, constants_match, snapshot
-from .stepping import StepResult, StepSetting, Trace, analyse_step, sigma_at
+from .state import (
+    Kept,
+    Moving,
+    Path,
+    PlainState,
+    Signature,
+    kept_number,
+    plain_state,
+    plainly,
+    put_numbers,
+    snapshot,
+)
+from .step_numbers import Formula, evaluate
+from .stepping import Moment, StepResult, StepSetting, analyse_step, sigma_at
 
-MAXIMAL_RECENT = 8
+MAXIMAL_TEMPLATES = 64
 MAXIMAL_FAILED_VARIATIONS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """One way through an analysed step."""
+    """An analysed step with the state that it started from.
 
+    Attributes:
+        moving: places of kept numbers that were variables.
+    """
+
+    number: int
     before: Signature
-    after: Signature
-    trace: Trace
+    plain: PlainState
+    moving: frozenset[Path]
     result: StepResult
-    origin: Trace
-    """The same step, unwatched."""
-    slots: Mapping[int, int] = field(default_factory=dict)
+    memo: dict[tuple[float, ...], float] = field(default_factory=dict)
 
-    def fits(self, trace: Trace) -> bool:
-        """Whether an unwatched step went this way, with one positive number for each public variable."""
-        return matches(self.trace, trace) and all(
-            _is_positive(trace[place][2]) and trace[place][2] == trace[first][2] for place, first in self.slots.items()
-        )
+    def starts_from(self, signature: Signature, plain: PlainState) -> bool:
+        """Whether the state is the one that was analysed, up to the numbers that were variables."""
+        if self.before != signature or list(self.plain) != list(plain):
+            return False
+        for path, was in self.plain.items():
+            now = plain[path]
+            if path in self.moving:
+                if not (isinstance(now, Kept) and isinstance(was, Kept) and now.kind == was.kind):
+                    return False
+            elif was != now:
+                return False
+        return True
 
-    def sigma(self, trace: Trace, memo: dict[tuple[float, ...], float]) -> float:
-        """The bound at a step that went this way, with the numbers that it met."""
-        if not self.slots:
-            return self.result.sigma
-        table = self.result.session.table
-        values = values_of(self.slots, trace)
+    def departures(self, environment: Mapping[Formula, int | float]) -> list[tuple[Formula, str, Any]] | None:
+        """Records that come out differently at another step; ``None`` where a formula has no value there."""
+        found = []
+        try:
+            for formula, (kind, value) in self.result.records.items():
+                now = evaluate(formula, environment)
+                if type(now) is not type(value) or not (now == value or (now != now and value != value)):
+                    found.append((formula, kind, now))
+            if not all(evaluate(formula, environment) > 0 for formula in self.result.slots):
+                return None
+        except (KeyError, ArithmeticError, ValueError, IndexError, TypeError):
+            return None
+        return found
+
+    def sigma(self, environment: Mapping[Formula, int | float]) -> tuple[float, dict[Formula, float]]:
+        """The bound at a step that comes out the same, and the values of its public unknowns."""
+        if not self.result.slots:
+            return self.result.sigma, {}
+        ordered = sorted(self.result.slots, key=repr)
+        values = {f: float(evaluate(f, environment)) for f in ordered}
         key = tuple(values.values())
-        if key not in memo:
-            memo[key] = sigma_at(
-                self.result, {table.public(slot_name(k), (0.0, math.inf)): v for k, v in values.items()}
-            )
-        return memo[key]
-
-
-def values_of(slots: Mapping[int, int], trace: Trace) -> dict[int, float]:
-    """Values of the public variables at a step."""
-    return {first: float(trace[first][2]) for first in sorted(set(slots.values()))}  # type: ignore[arg-type]
+        if key not in self.memo:
+            self.memo[key] = sigma_at(self.result, values)
+        return self.memo[key], values
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,15 +93,15 @@ class Schedule:
 
     sigmas: list[float] = field(default_factory=list)
     results: list[tuple[int, StepResult]] = field(default_factory=list)
-    certified: list[tuple[float, int, tuple[tuple[str, float], ...]]] = field(default_factory=list)
-    """For every step: its bound, the number of the result that proves it, and the public variables' values."""
+    certified: list[tuple[float, int, tuple[tuple[Formula, float], ...]]] = field(default_factory=list)
+    """For every step: its bound, the number of the result that proves it, and the public unknowns' values."""
 
 
 class ScheduleRunner:
-    """Runs a mechanism over its whole schedule.
+    """Takes a mechanism through its whole schedule.
 
     Args:
-        mechanism: an instance after its constructor, unwatched.
+        mechanism: an instance after its constructor.
         initial: signature of its state.
         deadline: ``time.monotonic()`` value after which the analysis is refused.
     """
@@ -90,152 +115,142 @@ class ScheduleRunner:
         deadline: float,
     ) -> None:
         self.setting = setting
+        self.filename = setting.hooks.filename
         self.mechanism = mechanism
         self.signature = initial
+        self.plain = plain_state(mechanism, self.filename)
         self.steps = steps
         self.deadline = deadline
         self.templates: list[Template] = []
-        self._memo: dict[int, dict[tuple[float, ...], float]] = {}
+        self.moving: set[Path] = set()
         self._failed_variations = 0
-        self._number: dict[int, int] = {}
-        self.gradients = _probe_gradients(setting)
-        self._versions = [g._version for g in self.gradients]
+        self.schedule = Schedule()
 
     def run(self) -> Schedule:
-        schedule = Schedule()
+        """All steps.
+
+        Raises:
+            Refusal: at some step nothing could be proved, or time ran out.
+        """
         for step, epoch in self.steps:
             if time.monotonic() > self.deadline:
                 self._refuse("DPA114", f"time ran out at step {step} of {len(self.steps)}")
-            before = snapshot(self.mechanism)
-            trace = self._run_unwatched(step, epoch)
-            template = self._match(before, trace)
-            if template is None:
-                template = self._analyse(before, trace, step, epoch, schedule)
-            sigma = template.sigma(trace, self._memo.setdefault(id(template), {}))
+            template = self._fitting(step, epoch) or self._analyse(step, epoch)
+            environment = self._moment(template.moving, step, epoch).environment
+            sigma, values = template.sigma(environment)
             if not sigma > 0:
-                # The variables lost too much: this step is analysed with its own numbers.
-                template = self._analyse(before, trace, step, epoch, schedule, vary=False)
-                sigma = template.result.sigma
-            schedule.sigmas.append(sigma)
-            values = tuple((str(k), v) for k, v in values_of(template.slots, trace).items())
-            schedule.certified.append((sigma, self._number[id(template.result)], values))
-            self.signature = template.after
-        return schedule
+                # The unknowns lost too much: this step is analysed with its own numbers.
+                template = self._analyse(step, epoch, vary=False)
+                environment = self._moment(template.moving, step, epoch).environment
+                sigma, values = template.sigma(environment)
+            self.schedule.sigmas.append(sigma)
+            self.schedule.certified.append((sigma, template.number, tuple(values.items())))
+            self._advance(template, environment)
+        return self.schedule
 
-    def _run_unwatched(self, step: int, epoch: int) -> Trace:
-        hooks = self.setting.hooks
-        hooks.trace, hooks.recording, hooks.rows = [], True, self.setting.shrinking.rows
-        try:
-            self.mechanism.clip_and_noise(list(self.gradients), step, epoch)
-        except Exception as error:
-            self._refuse("DPA117", f"the mechanism raised {type(error).__name__} at step {step}: {error}")
-        finally:
-            hooks.recording = False
-        with contextlib.suppress(Exception):
-            # The harness asks after every step, and the answer may change the mechanism.
-            self.mechanism.get_effective_sigma(step, epoch)
-        for gradient, version in zip(self.gradients, self._versions, strict=True):
-            if gradient._version != version:
-                # The candidate works in place: the next step gets fresh gradients.
-                self.gradients = _probe_gradients(self.setting)
-                self._versions = [g._version for g in self.gradients]
-                break
-        return hooks.trace
+    def _advance(self, template: Template, environment: Mapping[Formula, int | float]) -> None:
+        result = template.result
+        self.signature, self.mechanism = result.after, result.mechanism
+        after: PlainState = {}
+        for path, what in result.plain.items():
+            after[path] = kept_number(evaluate(what.formula, environment)) if isinstance(what, Moving) else what
+        self.plain = after
 
-    def _match(self, before: Any, trace: Trace) -> Template | None:
-        for place in range(len(self.templates) - 1, max(-1, len(self.templates) - 1 - MAXIMAL_RECENT), -1):
-            template = self.templates[place]
-            alike = template.before == self.signature and template.fits(trace)
-            if alike and constants_match(before, template.before, self.setting.hooks.filename):
+    def _fitting(self, step: int, epoch: int) -> Template | None:
+        for template in reversed(self.templates[-MAXIMAL_TEMPLATES:]):
+            if not template.starts_from(self.signature, self.plain):
+                continue
+            if template.departures(self._moment(template.moving, step, epoch).environment) == []:
                 return template
         return None
 
-    def _analyse(
-        self, before: Any, trace: Trace, step: int, epoch: int, schedule: Schedule, vary: bool = True
-    ) -> Template:
-        slots = self._varying(trace) if vary and self._failed_variations < MAXIMAL_FAILED_VARIATIONS else {}
+    def _moment(
+        self, moving: frozenset[Path], step: int, epoch: int, slots: frozenset[Formula] = frozenset()
+    ) -> Moment:
+        numbers: dict[Path, int | float] = {}
+        for path in moving:
+            what = self.plain.get(path)
+            if isinstance(what, Kept) and what.number is not None:
+                numbers[path] = what.number
+        return Moment(
+            mechanism=self._copier(), before=self.signature, moving=numbers, step=step, epoch=epoch, slots=slots
+        )
+
+    def _copier(self) -> Callable[[], Any]:
+        """Fresh copies of the mechanism with its present numbers."""
+        mechanism, filename = self.mechanism, self.filename
+        numbers = {p: k.number for p, k in self.plain.items() if isinstance(k, Kept) and k.number is not None}
+
+        def copied() -> Any:
+            fresh = snapshot(mechanism)
+            try:
+                plainly(fresh, filename, numbers)
+            except TypeError as error:
+                self._refuse("DPA106", f"{error}, where it cannot be followed")
+            return fresh
+
+        return copied
+
+    def _analyse(self, step: int, epoch: int, vary: bool = True) -> Template:
+        self._note_moving()
+        moving = frozenset(p for p in self.moving if p in self.plain)
+        slots = self._changing(step, epoch) if vary and self._failed_variations < MAXIMAL_FAILED_VARIATIONS else None
         result = None
-        copy = functools.partial(snapshot, before)
         if slots:
             try:
-                result = analyse_step(self.setting, copy, self.signature, step, epoch, slots, values_of(slots, trace))
+                result = analyse_step(self.setting, self._moment(moving, step, epoch, slots))
             except Refusal:
-                # As variables the numbers proved nothing; as numbers they may.
+                # As unknowns the numbers proved nothing; as numbers they may.
                 self._failed_variations += 1
-                slots = {}
         if result is None:
-            result = analyse_step(self.setting, copy, self.signature, step, epoch)
-        self._number[id(result)] = len(schedule.results)
-        schedule.results.append((step, result))
-        first = len(self.templates)
-        for symbolic, after in result.traces:
-            self.templates.append(
-                Template(before=self.signature, after=after, trace=symbolic, result=result, origin=trace, slots=slots)
-            )
-        for template in self.templates[first:]:
-            if template.fits(trace):
-                return template
-        self._refuse(
-            "DPA111",
-            f"step {step} takes another course when it is watched than when it is not, or shapes lead its course",
+            result = analyse_step(self.setting, self._moment(moving, step, epoch))
+        template = Template(
+            number=len(self.schedule.results), before=self.signature, plain=self.plain, moving=moving, result=result
         )
-        raise AssertionError
+        self.schedule.results.append((step, result))
+        self.templates.append(template)
+        return template
 
-    def _varying(self, trace: Trace) -> dict[int, int]:
-        """Places at which this step differs from an analysed one by a positive number only."""
-        for template in reversed(self.templates[-MAXIMAL_RECENT:]):
-            if template.before != self.signature or len(template.trace) != len(trace):
+    def _note_moving(self) -> None:
+        """Kept numbers that are all that differs from an analysed state are variables from now on."""
+        for template in reversed(self.templates[-MAXIMAL_TEMPLATES:]):
+            if template.before != self.signature or list(template.plain) != list(self.plain):
                 continue
-            places = _places(template, trace)
-            if places:
-                return places
-        return {}
+            differing = {p for p, was in template.plain.items() if was != self.plain[p]}
+            pairs = [(template.plain[p], self.plain[p]) for p in differing]
+            if all(isinstance(a, Kept) and isinstance(b, Kept) and _alike(a, b) for a, b in pairs):
+                self.moving |= {p for p in differing if self._can_move(p)}
+                return
+
+    def _can_move(self, path: Path) -> bool:
+        try:
+            put_numbers(snapshot(self.mechanism), self.filename, {path: 0})
+        except TypeError:
+            return False
+        return True
+
+    def _changing(self, step: int, epoch: int) -> frozenset[Formula]:
+        """Formulas whose value alone sets this step apart from an analysed one, and that may be unknowns."""
+        for template in reversed(self.templates[-MAXIMAL_TEMPLATES:]):
+            if not template.starts_from(self.signature, self.plain):
+                continue
+            departures = template.departures(self._moment(template.moving, step, epoch).environment)
+            if departures and all(kind == "value" and _is_positive(now) for _, kind, now in departures):
+                return template.result.slots | {formula for formula, _, _ in departures}
+        return frozenset()
 
     def _refuse(self, rule: str, message: str) -> None:
-        session = Session(
-            table=self.setting.table, filename=self.setting.hooks.filename, sampled=False, real_rows=1, tiny_rows=1
-        )
+        session = Session(table=self.setting.table, filename=self.filename, sampled=False, real_rows=1, tiny_rows=1)
         session.table.line = None
         session.refuse(rule, message)
 
 
+def _alike(one: Kept, other: Kept) -> bool:
+    return one.kind == other.kind and one.number is not None and other.number is not None
+
+
 def _is_positive(value: object) -> bool:
-    return type(value) in {int, float} and value > 0  # type: ignore[operator]
+    return type(value) in {int, float} and 0 < value < math.inf  # type: ignore[operator]
 
 
-def _places(template: Template, trace: Trace) -> dict[int, int]:
-    """Slots for a step that differs from a template in numbers only; empty if it differs otherwise."""
-    first: dict[tuple[object, ...], int] = {}
-    slots: dict[int, int] = {}
-    rows = zip(template.trace, template.origin, trace, strict=True)
-    for place, ((site, expected, _), (_, _, before), (other, exact, value)) in enumerate(rows):
-        if site != other or (value is ROW and exact != expected):
-            return {}
-        if value is ROW:
-            continue
-        if place not in template.slots and (expected is FREE or expected is WILD or expected == value):
-            continue
-        if not (_is_positive(value) and _is_positive(before)):
-            return {}
-        slots[place] = first.setdefault((before, value, template.slots.get(place)), place)
-    return slots
-
-
-def matches(template: Trace, trace: Trace) -> bool:
-    """Whether an unwatched run went the way of an analysed one."""
-    if len(template) != len(trace):
-        return False
-    for (site, expected, _), (other, exact, value) in zip(template, trace, strict=True):
-        if site != other:
-            return False
-        if expected != (exact if value is ROW else value) and expected is not FREE and expected is not WILD:
-            return False
-    return True
-
-
-def _probe_gradients(setting: StepSetting) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(20240229)
-    return [torch.randn(setting.shrinking.rows, *shape, generator=generator) for shape in setting.shrinking.tiny]
-
-
-__all__ = ["Refusal", "Schedule", "ScheduleRunner", "matches"]
+__all__ = ["Refusal", "Schedule", "ScheduleRunner", "Template"]

@@ -55,6 +55,40 @@ def bound_parts(
     return [_bound(session, part, fixed) for part in _components(session, groups)]
 
 
+def part_shape(session: Session, part: PartBound) -> object:
+    """What a bound is computed from, with samples left out: parts that are alike have the same bound."""
+    table = session.table
+    names: dict[int, int] = {}
+
+    def shape(x: int) -> object:
+        if x in names:
+            return names[x]
+        names[x] = len(names)
+        return names[x], shaped(x)
+
+    def shaped(x: int) -> object:
+        if x in part.norms:
+            rest, variables = part.norms[x]
+            return "norm", shape(rest), tuple(variables.items())
+        if x in part.publics:
+            return "public", part.publics[x]
+        node = table.nodes[x]
+        match node[0]:
+            case "lin":
+                return "lin", node[1], tuple((shape(t), k) for t, k in node[2])  # type: ignore[attr-defined]
+            case "mul":
+                return "mul", tuple((shape(f), e) for f, e in node[1])  # type: ignore[attr-defined]
+            case "g" | "r" | "opaque" | "p" | "c" | "z" | "h":
+                return node[0], table.range(x), node[1] if node[0] in {"p", "c"} else None
+            case "fun":
+                return "fun", node[1], shape(node[2])  # type: ignore[arg-type]
+            case _:
+                return node[0], tuple(shape(c) for c in node[1:])  # type: ignore[arg-type]
+
+    terms = tuple((t.weight, t.variable, shape(t.factor)) for t in part.terms)
+    return part.copies, terms, tuple(sorted(part.box.items())), tuple(sorted(part.publics.items()))
+
+
 def bound_again(session: Session, parts: Sequence[PartBound], fixed: Mapping[int, float]) -> float:
     """The bound on the squared norm over noise, for other values of the public variables."""
     total = 0.0
@@ -135,6 +169,9 @@ def _groups(session: Session, coordinates: list[Coordinate], shrinking: Shrinkin
         own[rest] = own.get(rest, 0.0) + weight
     groups = _classes(session, where, weights)
     for group in groups:
+        if group.sums and len(group.elements) > 1 and table.longer_axes and group.highest > 0:
+            # A sum over an axis that is longer in reality.
+            group.highest = math.inf
         group.copies = _copies(session, group, shrinking)
     return groups
 

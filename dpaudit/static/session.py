@@ -55,12 +55,13 @@ class Session:
     reasons: list[Reason] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
-    trace: list[tuple[int, object, object]] = field(default_factory=list)
-    public_values: dict[tuple[int | None, str], set[float]] = field(default_factory=dict)
+    public_values: dict[tuple[int | None, str], list[object]] = field(default_factory=dict)
     notes: dict[str, int | None] = field(default_factory=dict)
     declassified: dict[int, int | None] = field(default_factory=dict)
     """Expressions that were declared public for a conditional bound, with the line of the escape."""
     conditional: bool = False
+    empty: bool = False
+    """There are no rows: noise alone is what a step then releases."""
     inside: bool = False
     watching: bool = True
     draws: int = 0
@@ -84,6 +85,11 @@ class Session:
         reason = Reason(rule=rule, line=self.table.line if line is None else line, message=message)
         self.reasons.append(reason)
         raise Refusal(reason)
+
+    def note_public(self, what: str, value: float) -> None:
+        """Note a value that must not depend on the small shape that runs."""
+        self.mark_line()
+        self.public_values.setdefault((self.table.line, what), []).append(value)
 
     # ---- atoms ------------------------------------------------------------------------------------------------
 
@@ -131,16 +137,41 @@ class Session:
         public = {t: k for t, k in terms if not table.has_noise(t) and not table.touch[t]}
         for term, k in terms:
             if table.touch[term] and table.has_noise(term):
-                self._absorb_mixed(term, k, public)
+                scaled = self._declared_scale(term) if self.conditional else None
+                if scaled is None:
+                    self._absorb_mixed(term, k, public)
+                else:
+                    noise[scaled] = noise.get(scaled, 0.0) + k
         if not private:
+            if noise and self.empty:
+                for term in noise:
+                    self._check_gaussian(term)
+                return self._register(x, constant, public, {}, noise)
             if noise:
                 self.refuse("DPA105", "noise that was already spent is released again", table.lines[x])
             return table.combine(constant, public)
+        if not noise and self.conditional:
+            return self.declared(x)
         if not noise:
             self.refuse("DPA101", "a private value is released without noise", table.lines[x])
         for term in noise:
             self._check_gaussian(term)
         return self._register(x, constant, public, private, noise)
+
+    def declared(self, x: int) -> int:
+        """``x`` taken for a public number, for the conditional bound only."""
+        assert self.conditional
+        self.declassified[x] = self.table.lines[x]
+        return self.table.public(("declared", x), self.table.range(x))
+
+    def _declared_scale(self, term: int) -> int | None:
+        """A draw times private factors, with those taken for public; ``None`` where noise and data are not apart."""
+        table = self.table
+        coefficient, factors = table.factors(term)
+        if any(table.touch[f] and table.has_noise(f) for f, _ in factors):
+            return None
+        parts = [table.power(self.declared(f) if table.touch[f] else f, e) for f, e in factors]
+        return table.scale(table.multiply(parts), coefficient)
 
     def _noisy_sum_in(self, x: int) -> int | None:
         """The one factor of a product that is a noisy sum, if all else in it is public."""
@@ -173,7 +204,7 @@ class Session:
     ) -> int:
         table = self.table
         scale = noise[min(noise)]
-        key = tuple((t, float(f"{k / scale:.10e}")) for t, k in sorted([*private.items(), *noise.items()]))
+        key = tuple((t, float(f"{k / scale:.14e}")) for t, k in sorted([*private.items(), *noise.items()]))
         atom = self._frozen.get(key)
         if atom is None:
             release = Release(
@@ -216,6 +247,8 @@ class Session:
         value = table.value(condition)
         if value is not None:
             return bool(value)
+        if self.conditional and table.touch[condition] & (table.touch[condition] - 1):
+            condition = self.declared(condition)
         if table.has_noise(condition):
             self.refuse("DPA112", "control flow depends on noise that is not yet released")
         for earlier in self.branches:

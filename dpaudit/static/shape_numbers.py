@@ -126,8 +126,22 @@ def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *rest: lift(lambda value: function(value, *rest), self)
 
 
+def _losing(name: str) -> Callable[..., Any]:
+    """A method whose result cannot be followed: two shrinkings will tell whether it matters."""
+
+    def method(self: Any, *rest: Any) -> Any:
+        self.session.note_public("a size as a plain number", float(plain_value(self)))
+        return getattr(plain_value(self), name)(*rest)
+
+    return method
+
+
+_LOSING = (
+    "__divmod__", "__rdivmod__", "__format__", "__str__", "__repr__", "bit_length", "bit_count", "to_bytes", "as_integer_ratio",
+    "hex", "is_integer", "__invert__", "__index__", "__int__", "__float__",
+)  # fmt: skip
 _PLAIN = frozenset({int, float, bool, ShapeInt, ShapeFloat})
-_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and_", "or_", "xor")
 _UNARY: dict[str, Callable[..., Any]] = {
     "__neg__": operator.neg, "__pos__": operator.pos, "__abs__": abs, "__round__": round,
     "__floor__": math.floor, "__ceil__": math.ceil, "__trunc__": math.trunc,
@@ -137,12 +151,18 @@ _UNARY: dict[str, Callable[..., Any]] = {
 def _install(kind: type) -> None:
     for name in _ARITHMETIC:
         function = getattr(operator, name)
-        setattr(kind, f"__{name}__", _binary(function))
-        setattr(kind, f"__r{name}__", _binary(function, swapped=True))
+        setattr(kind, f"__{name.rstrip('_')}__", _binary(function))
+        setattr(kind, f"__r{name.rstrip('_')}__", _binary(function, swapped=True))
     for name in ("lt", "le", "gt", "ge", "eq", "ne"):
         setattr(kind, f"__{name}__", _binary(getattr(operator, name)))
     for name, function in _UNARY.items():
         setattr(kind, name, _unary(function))
+    for name in _LOSING:
+        if hasattr(kind, name):
+            setattr(kind, name, _losing(name))
+    for name in ("real", "numerator"):
+        if hasattr(kind, name):
+            setattr(kind, name, property(lambda self: self))
     setattr(kind, "__bool__", _unary(bool))  # noqa: B010 - on both classes alike
     setattr(kind, "__hash__", lambda self: hash(plain_value(self)))  # noqa: B010
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +34,16 @@ class Shrinking:
 
     @classmethod
     def first(cls, real: Sequence[Shape], rows: int | None = None) -> "Shrinking":
-        return cls._of(real, rows, frozenset())
+        return cls._of(real, rows, {})
 
     def second(self) -> "Shrinking":
         """Another shrinking of the same shapes that agrees with this one nowhere it need not."""
-        return self._of(self.real, None, frozenset(self.tiny), fewest_rows=self.rows + 1)
+        return self._of(self.real, None, dict(zip(self.real, self.tiny, strict=True)), fewest_rows=self.rows + 1)
 
     @classmethod
-    def _of(cls, real: Sequence[Shape], rows: int | None, avoid: frozenset[Shape], fewest_rows: int = 3) -> "Shrinking":
+    def _of(
+        cls, real: Sequence[Shape], rows: int | None, avoid: Mapping[Shape, Shape], fewest_rows: int = 3
+    ) -> "Shrinking":
         real = tuple(tuple(s) for s in real)
         if sum(math.prod(s) for s in real) <= SMALL_ENOUGH:
             tiny = real
@@ -55,25 +57,32 @@ class Shrinking:
         return cls(real=real, tiny=tiny, rows=rows)
 
 
-def _choose(shapes: Sequence[Shape], avoid: frozenset[Shape]) -> dict[Shape, Shape]:
-    """A small shape for every real one; different real shapes get different counts, so that a size names its shape."""
+def _choose(shapes: Sequence[Shape], avoid: Mapping[Shape, Shape]) -> dict[Shape, Shape]:
+    """A small shape for every real one; different real shapes get different counts, so that a size names its shape.
+
+    Args:
+        avoid: the small shapes of an earlier choice: no axis keeps its size, nor a shape its count, where there is a choice.
+    """
     counts: set[int] = set()
     chosen: dict[Shape, Shape] = {}
     for shape in shapes:
         options = sorted(
             itertools.product(*(_sizes(n, len(shape)) for n in shape)), key=lambda s: (math.prod(s), max(s, default=0))
         )
+        before = avoid.get(shape)
+        if before is not None:
+            options = [s for s in options if math.prod(s) != math.prod(before)] or options
+            options = [s for s in options if all(n != m for n, m in zip(s, before, strict=True) if m > 1)] or options
         fresh = [s for s in options if math.prod(s) not in counts]
-        best = [s for s in fresh if s not in avoid] or fresh or options
-        chosen[shape] = best[0]
-        counts.add(math.prod(best[0]))
+        chosen[shape] = (fresh or options)[0]
+        counts.add(math.prod(chosen[shape]))
     return chosen
 
 
 def _sizes(real: int, rank: int) -> tuple[int, ...]:
     if real == 1:
         return (1,)
-    return tuple(n for n in (range(2, 10) if rank == 1 else (2, 4, 5) if rank == 2 else (2, 4)) if n <= real) or (real,)
+    return tuple(n for n in (range(2, 10) if rank == 1 else (2, 3, 4, 5)) if n <= real) or (real,)
 
 
 class ShapeBook:

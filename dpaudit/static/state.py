@@ -3,8 +3,8 @@
 import copy
 import types
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from .arrays import ArrayProxy
 from .execution import Execution
 from .expressions import Interval
 from .scalars import Tracked
-from .shape_numbers import ShapeFloat, ShapeInt, is_shape_number
+from .shape_numbers import ShapeFloat, ShapeInt, is_shape_number, plain_value
+from .step_numbers import Formula, is_step_number
 
 Path = tuple[object, ...]
 Signature = tuple[tuple[Path, tuple[object, ...]], ...]
@@ -36,6 +37,10 @@ _PLAIN = (
     type,
     range,
 )
+
+
+_FIXED = (types.BuiltinFunctionType, types.ModuleType, types.CodeType, np.ufunc, types.MethodDescriptorType)
+"""Of these the identity is all that counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,11 @@ def _walk(value: Any, path: Path, replace: Callable[[Any], None], filename: str,
     elif isinstance(value, list | deque):
         for key, part in enumerate(value):
             yield from _walk(part, (*path, key), _setter(value, key), filename, seen)
-    elif isinstance(value, tuple | set | frozenset):
+    elif isinstance(value, tuple):
+        holder = list(value)
+        for key, part in enumerate(value):
+            yield from _walk(part, (*path, key), _tuple_setter(holder, key, type(value), replace), filename, seen)
+    elif isinstance(value, set | frozenset):
         for key, part in enumerate(value):
             yield from _walk(part, (*path, key), _immutable, filename, seen)
     elif isinstance(value, np.ndarray):
@@ -77,11 +86,13 @@ def _walk(value: Any, path: Path, replace: Callable[[Any], None], filename: str,
     elif isinstance(value, types.MethodType):
         yield from _walk(value.__self__, (*path, "self"), _immutable, filename, seen)
     elif isinstance(value, types.FunctionType):
-        for cell in value.__closure__ or ():
+        yield Leaf(path=(*path, "function"), value=value.__code__, replace=_immutable)
+        for place, cell in enumerate(value.__closure__ or ()):
             if not isinstance(cell.cell_contents, (*_PLAIN, types.FunctionType)):
                 raise TypeError("a function kept by the mechanism closes over an object")
-    elif isinstance(value, types.BuiltinFunctionType | types.ModuleType):
-        return
+            yield from _walk(cell.cell_contents, (*path, "closure", place), _immutable, filename, seen)
+    elif isinstance(value, _FIXED):
+        yield Leaf(path=(*path, "function"), value=value, replace=_immutable)
     elif hasattr(value, "__dict__") or hasattr(type(value), "__slots__"):
         yield from _walk_object(value, path, filename, seen)
     else:
@@ -94,6 +105,7 @@ def _walk_object(value: Any, path: Path, filename: str, seen: set[int]) -> Itera
         raise TypeError(f"the mechanism keeps a {module}.{type(value).__name__}")
     if isinstance(value, torch.Generator):
         raise TypeError("the mechanism keeps a generator of its own")
+    yield Leaf(path=(*path, "type"), value=type(value), replace=_immutable)
     for name, part in list(getattr(value, "__dict__", {}).items()):
         yield from _walk(part, (*path, name), _attribute_setter(value, name), filename, seen)
     for kind in type(value).__mro__:
@@ -109,12 +121,22 @@ def _setter(container: Any, key: Any) -> Callable[[Any], None]:
     return replace
 
 
+def _tuple_setter(holder: list[Any], key: int, kind: type, outer: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A tuple is replaced as a whole."""
+
+    def replace(new: Any) -> None:
+        holder[key] = new
+        outer(kind(*holder) if hasattr(kind, "_fields") else kind(holder))
+
+    return replace
+
+
 def _attribute_setter(owner: Any, name: str) -> Callable[[Any], None]:
     return lambda new: object.__setattr__(owner, name, new)
 
 
 def _immutable(new: Any) -> None:
-    raise TypeError("a tracked value is kept in a tuple or set")
+    raise TypeError("a value that changes from step to step is kept in a set")
 
 
 def _coarse(ends: Interval) -> str:
@@ -125,8 +147,8 @@ def _range_of(word: str) -> Interval:
     return (0.0, float("inf")) if word == "nonnegative" else (-float("inf"), float("inf"))
 
 
-def signature_after(execution: Execution, root: Any) -> Signature:
-    """Check that nothing private is kept, and describe what is.
+def signature_after(execution: Execution, root: Any) -> tuple[Signature, tuple[int, ...]]:
+    """Check that nothing private is kept, and describe what is; with the expressions of all that is kept.
 
     Raises:
         Refusal: private data or noise is kept.
@@ -134,6 +156,7 @@ def signature_after(execution: Execution, root: Any) -> Signature:
     session, o = execution.session, execution.operands
     table = session.table
     found: list[tuple[Path, tuple[object, ...]]] = []
+    expressions: list[int] = []
     try:
         parts = list(leaves(root, session.filename))
     except TypeError as error:
@@ -146,6 +169,7 @@ def signature_after(execution: Execution, root: Any) -> Signature:
                 continue
             ids = o.shadows.of(value).reshape(-1).tolist()
             kept = execution.public_only(ids, "kept")
+            expressions.extend(kept)
             if all(table.is_known(x) for x in kept):
                 found.append((leaf.path, ("constant", _fingerprint(value))))
             else:
@@ -153,23 +177,105 @@ def signature_after(execution: Execution, root: Any) -> Signature:
                 found.append((leaf.path, ("public", low)))
         elif isinstance(value, Tracked):
             (kept_one,) = execution.public_only([value.expression], "kept")
+            expressions.append(kept_one)
             found.append((leaf.path, ("number", _coarse(table.range(kept_one)))))
         elif is_shape_number(value):
             found.append((leaf.path, ("shape", value.full, value.batch)))
         elif isinstance(value, np.ndarray):
             found.append((leaf.path, ("array", value.tobytes())))
-    return tuple(found)
+    return tuple(found), tuple(expressions)
 
 
-def plain_values(root: Any, filename: str) -> tuple[tuple[Path, object], ...]:
-    """Everything kept that is an ordinary value, and the places of what is not."""
-    found: list[tuple[Path, object]] = []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An ordinary value that is kept, by its type and text; ``number`` where it is an int or a float."""
+
+    kind: str
+    text: str
+    number: int | float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """A kept number that follows from the step and from what was kept before."""
+
+    formula: Formula
+
+
+PlainState = dict[Path, Kept | Moving | None]
+"""For every place: an ordinary value, or ``None`` where something else is kept."""
+
+
+def kept_number(value: int | float) -> Kept:
+    return Kept(kind=type(value).__name__, text=repr(value), number=value)
+
+
+def plain_state(root: Any, filename: str) -> PlainState:
+    """Everything kept that is an ordinary value or a number from steps, and the places of what is not."""
+    found: PlainState = {}
     for leaf in leaves(root, filename):
-        plain = (
-            isinstance(leaf.value, _PLAIN) and not isinstance(leaf.value, Tracked) and not is_shape_number(leaf.value)
-        )
-        found.append((leaf.path, (type(leaf.value).__name__, repr(leaf.value)) if plain else None))
-    return tuple(found)
+        value = leaf.value
+        if is_step_number(value):
+            found[leaf.path] = Moving(formula=value.formula)
+        elif isinstance(value, (*_PLAIN, *_FIXED)) and not isinstance(value, Tracked) and not is_shape_number(value):
+            plain: Any = value
+            number = plain if type(plain) in {int, float} else None
+            found[leaf.path] = Kept(kind=type(plain).__name__, text=repr(plain), number=number)
+        else:
+            found[leaf.path] = None
+    return found
+
+
+def put_numbers(root: Any, filename: str, numbers: Mapping[Path, Any]) -> None:
+    """Set the numbers at these places.
+
+    Raises:
+        TypeError: one of them is kept in a tuple or set.
+    """
+    if not numbers:
+        return
+    for leaf in list(leaves(root, filename)):
+        if leaf.path in numbers:
+            leaf.replace(numbers[leaf.path])
+
+
+def plainly(root: Any, filename: str, numbers: Mapping[Path, int | float]) -> None:
+    """Turn everything that an analysis left in a mechanism into ordinary values, with ``numbers`` for those of steps.
+
+    Raises:
+        TypeError: one of them is kept in a set.
+    """
+    for leaf in list(leaves(root, filename)):
+        value = leaf.value
+        if is_step_number(value):
+            leaf.replace(numbers[leaf.path])
+        elif isinstance(value, Tracked):
+            leaf.replace(float.__float__(value))
+        elif is_shape_number(value):
+            leaf.replace(plain_value(value))
+        elif isinstance(value, ArrayProxy):
+            leaf.replace(value.tensor.detach().numpy())
+
+
+def joined_signature(one: Signature, other: Signature) -> Signature | None:
+    """What is known of a state that is one of two; ``None`` where they differ in more than values."""
+    if one == other:
+        return one
+    first, second = dict(one), dict(other)
+    if set(first) != set(second):
+        return None
+    joined: list[tuple[Path, tuple[object, ...]]] = []
+    for path, what in one:
+        twin = second[path]
+        if what == twin:
+            joined.append((path, what))
+        elif {what[0], twin[0]} <= {"constant", "public"}:
+            joined.append((path, ("public", "any")))
+        elif what[0] == twin[0] == "number":
+            joined.append((path, ("number", "any")))
+        else:
+            return None
+    return tuple(joined)
 
 
 def _fingerprint(tensor: Tensor) -> bytes:
@@ -184,6 +290,8 @@ def prepare(execution: Execution, root: Any, signature: Signature) -> None:
     for leaf in list(leaves(root, session.filename)):
         what = known.get(leaf.path)
         value = leaf.value
+        if isinstance(value, ArrayProxy):
+            value = value.tensor
         if isinstance(value, Tensor):
             if what is None or what[0] not in {"constant", "public", "array"}:
                 session.refuse(
@@ -206,21 +314,6 @@ def prepare(execution: Execution, root: Any, signature: Signature) -> None:
             ids = [table.public(("state", leaf.path, k), _range_of(str(what[1]))) for k in range(tensor.numel())]
             o.shadows.attach(tensor, np.array(ids, dtype=np.int64).reshape(tuple(tensor.shape)))
             leaf.replace(ArrayProxy(tensor))
-
-
-def constants_match(root: Any, signature: Signature, filename: str) -> bool:
-    """Whether the constant tensors of an unwatched mechanism are those of the signature, and nothing is missing."""
-    known = dict(signature)
-    if not any(what[0] in {"constant", "array"} for what in known.values()):
-        return True
-    seen = {leaf.path: leaf.value for leaf in leaves(root, filename)}
-    for path, what in known.items():
-        value = seen.get(path)
-        if what[0] == "constant" and not (isinstance(value, Tensor) and _fingerprint(value) == what[1]):
-            return False
-        if what[0] == "array" and not (isinstance(value, np.ndarray) and value.tobytes() == what[1]):
-            return False
-    return True
 
 
 def snapshot(root: Any) -> Any:

@@ -1,23 +1,27 @@
 """One step for all inputs: every outcome of every condition on unknown values, put together again."""
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from .contribution import Coordinate, contributions
 from .execution import Execution
 from .expressions import Table
-from .hooks import Hooks, slot_name
-from .sensitivity import ROUNDING_SLACK, PartBound, bound_again, bound_parts
+from .hooks import Hooks, SlotBridge
+from .public_values import PublicValues
+from .refusal import Refusal
+from .sensitivity import ROUNDING_SLACK, PartBound, bound_again, bound_parts, part_shape
 from .session import Branch, Release, Session
 from .shapes import Shrinking
-from .state import Signature, plain_values, prepare, signature_after
+from .state import PlainState, Signature, joined_signature, plain_state, prepare, put_numbers, signature_after
+from .step_numbers import Formula, StepBook, evaluate
 
 MAXIMAL_PATHS = 64
-Trace = list[tuple[int, object, object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,11 @@ class Path:
 
     Attributes:
         outputs: expressions of the released update, block by block, with released values as public unknowns.
-        after: what the mechanism keeps afterwards.
+        after, kept: what the mechanism keeps afterwards, and its expressions.
+        plain: ordinary values that it keeps.
+        trace: public numbers that were computed with.
+        course: the blocks that ran.
+        mechanism: the mechanism as the step left it.
     """
 
     session: Session
@@ -34,8 +42,12 @@ class Path:
     releases: tuple[Release, ...]
     outputs: tuple[bytes, ...]
     after: Signature
-    plain: tuple[tuple[object, object], ...]
-    trace: Trace
+    kept: tuple[int, ...]
+    plain: PlainState
+    trace: list[tuple[int, object]]
+    course: frozenset[tuple[int, bool]]
+    book: StepBook
+    mechanism: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +56,25 @@ class StepResult:
 
     Attributes:
         sigma: lower bound of noise over contribution; ``inf`` if nothing private is released.
-        traces: the trace of each way through the step with the state that it leaves.
         worst: parts of the worst sample's bound, for the certificate.
+        records: what the step made of numbers that may change: see :class:`.step_numbers.StepBook`.
+        slots: formulas that are public unknowns in the bound.
+        after, plain, mechanism: what it leaves.
+        public_values: public numbers that were computed with.
     """
 
     sigma: float
     alternatives: tuple[tuple[Session, tuple[tuple[PartBound, ...], ...]], ...]
     """For every public alternative: its session, and for every row the parts of its bound."""
-    traces: tuple[tuple[Trace, Signature], ...]
     worst: tuple[PartBound, ...]
     coordinates: tuple[Coordinate, ...]
     session: Session
-    public_values: dict[tuple[int | None, str], set[float]]
+    public_values: PublicValues
+    records: Mapping[Formula, tuple[str, Any]]
+    slots: frozenset[Formula]
+    after: Signature
+    plain: PlainState
+    mechanism: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,36 +87,58 @@ class StepSetting:
     sampled: bool
     real_rows: int
     subtract_absent: bool
+    reports_purely: bool = False
+    """``get_effective_sigma`` changes nothing, so it need not be run."""
+    check_empty: bool = False
+    """A batch may be empty, so the step is also analysed without rows."""
     conditional: bool = False
     """Take what depends on several samples for public: never for an acceptance."""
 
 
-def analyse_step(
-    setting: StepSetting,
-    mechanism: Callable[[], Any],
-    before: Signature,
-    step: int,
-    epoch: int,
-    slots: Mapping[int, int] | None = None,
-    values: Mapping[int, float] | None = None,
-) -> StepResult:
-    """Explore every path of one step and bound its contribution over noise.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One step as it is about to be run.
 
-    Args:
+    Attributes:
         mechanism: gives a fresh copy of the mechanism as it is before the step.
-        slots: places in the trace that are analysed as public variables (see :class:`.hooks.Hooks`).
-        values: what the variables are at this step.
+        before: what it keeps besides ordinary values.
+        moving: kept numbers that are taken for variables, with their value.
+        slots: formulas that tensors meet as positive public unknowns.
+    """
+
+    mechanism: Callable[[], Any]
+    before: Signature
+    moving: Mapping[tuple[object, ...], int | float]
+    step: int
+    epoch: int
+    slots: frozenset[Formula] = frozenset()
+
+    @property
+    def environment(self) -> dict[Formula, int | float]:
+        """Values of the atoms of formulas."""
+        return {
+            ("step",): self.step,
+            ("epoch",): self.epoch,
+            **{("state", path): value for path, value in self.moving.items()},
+        }
+
+
+def slot_atom(table: Table, formula: Formula) -> int:
+    """The public unknown that stands for a formula."""
+    return table.public(("slot", formula), (0.0, math.inf))
+
+
+def analyse_step(setting: StepSetting, moment: Moment) -> StepResult:
+    """Explore every path of one step and bound its contribution over noise.
 
     Raises:
         Refusal: nothing could be proved; it names the line.
     """
     paths: list[Path] = []
     pending: list[tuple[bool, ...]] = [()]
-    setting.hooks.slots = dict(slots or {})
-    fixed = {setting.table.public(slot_name(place), (0.0, math.inf)): v for place, v in (values or {}).items()}
     while pending:
         planned = pending.pop()
-        path = _run_path(setting, mechanism(), before, step, epoch, planned)
+        path = _run_path(setting, moment, planned)
         paths.append(path)
         taken = tuple(b.outcome for b in path.branches)
         for k in range(len(planned), len(taken)):
@@ -105,20 +146,24 @@ def analyse_step(
         if len(paths) + len(pending) > MAXIMAL_PATHS:
             line = path.branches[-1].line
             path.session.refuse("DPA114", f"more than {MAXIMAL_PATHS} ways through the step", line)
+    after = paths[0].after
     for path in paths[1:]:
-        if path.plain != paths[0].plain:
+        both = joined_signature(after, path.after)
+        if path.plain != paths[0].plain or both is None:
             # What later steps do would depend on it, and only one course of them is run.
             branch = path.branches[0]
-            path.session.refuse(
+            raise path.session.refuse(
                 "DPA107", "a condition on data or on released values changes what later steps do", branch.line
             )
+        after = both
+    _check_unwatched(setting, moment, paths)
     alternatives = _joined(paths, 0)
-    return _worst(setting, alternatives, paths, fixed)
+    if setting.check_empty:
+        _check_empty(setting, moment, alternatives)
+    return _worst(setting, moment, alternatives, paths, after)
 
 
-def _run_path(
-    setting: StepSetting, mechanism: Any, before: Signature, step: int, epoch: int, planned: tuple[bool, ...]
-) -> Path:
+def _run_path(setting: StepSetting, moment: Moment, planned: tuple[bool, ...]) -> Path:
     execution = Execution.begin(
         setting.table,
         setting.hooks,
@@ -127,15 +172,23 @@ def _run_path(
         real_rows=setting.real_rows,
         conditional=setting.conditional,
     )
-    session = execution.session
-    session.planned = planned
-    prepare(execution, mechanism, before)
+    session, mechanism = execution.session, moment.mechanism()
+    session.planned, session.empty = planned, setting.shrinking.rows == 0
+    book = StepBook(SlotBridge(execution.operands), moment.slots)
+    prepare(execution, mechanism, moment.before)
+    atoms = {path: book.number(("state", path), value) for path, value in moment.moving.items()}
+    put_numbers(mechanism, session.filename, atoms)
+    step, epoch = book.number(("step",), moment.step), book.number(("epoch",), moment.epoch)
     gradients = execution.gradients()
-    with execution.watched():
+    with execution.watched(book):
         released = _call(session, mechanism, gradients, step, epoch)
         session.mark_line()
         collected = execution.collect(released)
-        after = signature_after(execution, mechanism)
+        if not setting.reports_purely:
+            # The harness asks after every step, and the answer may change the mechanism.
+            with contextlib.suppress(Exception):
+                mechanism.get_effective_sigma(step, epoch)
+        after, kept = signature_after(execution, mechanism)
     if session.reasons:
         # The candidate caught a refusal: what it computed afterwards means nothing.
         raise session.refuse(session.reasons[0].rule, session.reasons[0].message, session.reasons[0].line)
@@ -145,9 +198,69 @@ def _run_path(
         releases=tuple(session.releases),
         outputs=tuple(np.ascontiguousarray(ids).tobytes() for ids in collected),
         after=after,
-        plain=plain_values(mechanism, session.filename),
-        trace=session.trace,
+        kept=kept,
+        plain=plain_state(mechanism, session.filename),
+        trace=setting.hooks.trace,
+        course=frozenset(setting.hooks.course),
+        book=book,
+        mechanism=mechanism,
     )
+
+
+def _check_empty(setting: StepSetting, moment: Moment, alternatives: Sequence[Path]) -> None:
+    """Without rows the step must release the same noise, of the same scale, around the same public values, and keep the same.
+
+    A batch that one row turns from empty to not empty is then told apart by that row's contribution alone.
+
+    Raises:
+        Refusal: it does otherwise, or cannot be run.
+    """
+    session = alternatives[0].session
+    why = "a batch may be empty, and the step cannot be analysed without rows"
+    try:
+        path = _run_path(replace(setting, shrinking=replace(setting.shrinking, rows=0), real_rows=0), moment, ())
+    except Refusal as refusal:
+        raise session.refuse("DPA111", f"{why}: {refusal.reason.message}", refusal.reason.line) from refusal
+    if len(alternatives) != 1 or path.branches:
+        session.refuse("DPA111", f"{why}: it decides on released values", path.branches[0].line if path.branches else 0)
+    (full,) = alternatives
+    for name, same in (
+        ("update", path.outputs == full.outputs),
+        ("noise", [r.noise for r in path.releases] == [r.noise for r in full.releases]),
+        ("private values", not any(r.private for r in path.releases)),
+        ("state", (path.after, path.kept, path.plain) == (full.after, full.kept, full.plain)),
+        ("use of the step number", path.book.records == full.book.records),
+    ):
+        if not same:
+            line = full.releases[0].line if full.releases else None
+            session.refuse(
+                "DPA111", f"a batch may be empty, and the step then does otherwise: its {name} differs", line
+            )
+    full.session.notes.setdefault("an empty batch was analysed: it releases the same noise alone", None)
+
+
+def _check_unwatched(setting: StepSetting, moment: Moment, paths: Sequence[Path]) -> None:
+    """The same step on plain numbers and tensors must take one of the courses that were analysed.
+
+    Raises:
+        Refusal: it takes another: the mechanism notices that it is watched, or does what is not followed.
+    """
+    session, hooks = paths[0].session, setting.hooks
+    hooks.course = []
+    generator = torch.Generator().manual_seed(20240229)
+    rows = setting.shrinking.rows
+    gradients = [torch.randn(rows, *shape, generator=generator) for shape in setting.shrinking.tiny]
+    mechanism = moment.mechanism()
+    try:
+        mechanism.clip_and_noise(gradients, moment.step, moment.epoch)
+    except Exception as error:
+        line = _line_of(error, session.filename)
+        session.refuse(
+            "DPA117", f"the mechanism raised {type(error).__name__} at step {moment.step}: {error}", line or 0
+        )
+    if not any(frozenset(hooks.course) == path.course for path in paths):
+        session.table.line = None
+        session.refuse("DPA111", f"step {moment.step} takes another course when it is watched than when it is not")
 
 
 def _call(session: Session, mechanism: Any, gradients: list[Any], step: int, epoch: int) -> Any:
@@ -194,7 +307,9 @@ def _merged(yes: Path, no: Path, branch: Branch, touch: int) -> Path:
     session, table = yes.session, yes.session.table
     several = bool(touch & (touch - 1))
     where = f"; samples come together at line {session.mixing_line(branch.condition)}" if several else ""
-    if yes.after != no.after or yes.outputs != no.outputs or len(yes.releases) != len(no.releases):
+    if yes.kept != no.kept or yes.after != no.after:
+        session.refuse("DPA107", f"what is kept for later steps depends on private data{where}", branch.line)
+    if yes.outputs != no.outputs or len(yes.releases) != len(no.releases):
         session.refuse("DPA107", f"control flow depends on private data{where}", branch.line)
     releases = []
     for left, right in zip(yes.releases, no.releases, strict=True):
@@ -236,12 +351,14 @@ def _pushed_where(table: Table, condition: int, a: int, b: int) -> int:
 
 
 def _worst(
-    setting: StepSetting, alternatives: Sequence[Path], paths: Sequence[Path], fixed: Mapping[int, float]
+    setting: StepSetting, moment: Moment, alternatives: Sequence[Path], paths: Sequence[Path], after: Signature
 ) -> StepResult:
     sigma = float("inf")
     worst: tuple[PartBound, ...] = ()
     kept: tuple[Coordinate, ...] = ()
     session = paths[0].session
+    slots = frozenset(f for path in paths for f in path.book.used_slots)
+    fixed = {slot_atom(setting.table, f): float(evaluate(f, moment.environment)) for f in slots}
     bounds = []
     for path in alternatives:
         path.session.releases = list(path.releases)
@@ -250,29 +367,38 @@ def _worst(
         bounds.append((path.session, tuple(rows)))
         if not found >= sigma:
             sigma, worst, kept, session = found, rows[0], coordinates, path.session
-    values: dict[tuple[int | None, str], set[float]] = {}
+    records: dict[Formula, tuple[str, Any]] = {}
     for path in paths:
-        for key, seen in path.session.public_values.items():
-            values.setdefault(key, set()).update(seen)
         for note, line in path.session.notes.items():
             session.notes.setdefault(note, line)
+        records.update(path.book.records)
     return StepResult(
         sigma=sigma,
         alternatives=tuple(bounds),
-        traces=tuple((p.trace, p.after) for p in paths),
         worst=worst,
         coordinates=kept,
         session=session,
-        public_values=values,
+        public_values=PublicValues.of([(p.session.public_values, p.trace) for p in paths], setting.shrinking.rows),
+        records=records,
+        slots=slots,
+        after=after,
+        plain=paths[0].plain,
+        mechanism=paths[0].mechanism,
     )
 
 
-def sigma_at(result: StepResult, fixed: Mapping[int, float]) -> float:
-    """The bound of an analysed step for other values of its public variables; 0 where none is proved."""
+def sigma_at(result: StepResult, values: Mapping[Formula, float]) -> float:
+    """The bound of an analysed step for other values of its public unknowns; 0 where none is proved."""
+    table = result.session.table
+    fixed = {slot_atom(table, formula): value for formula, value in values.items()}
     lowest = float("inf")
     for session, rows in result.alternatives:
+        seen: set[object] = set()
         for parts in rows:
-            lowest = min(lowest, sigma_of(bound_again(session, parts, fixed)))
+            alike = tuple(part_shape(session, part) for part in parts)
+            if alike not in seen:
+                seen.add(alike)
+                lowest = min(lowest, sigma_of(bound_again(session, parts, fixed)))
     return lowest
 
 

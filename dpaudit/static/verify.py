@@ -4,7 +4,9 @@ Shares no code with :mod:`dpaudit.static.bounds`. It bounds ``sum weight * y * f
 pushing the monomial of variables inside the expression, then interval arithmetic, then halving the box.
 """
 
+import hashlib
 import heapq
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -27,9 +29,15 @@ def verify(certificate: Mapping[str, Any]) -> tuple[float, ...]:
     """
     if certificate.get("format") != "dpaudit.static.certificate/1":
         raise CertificateError(f"certificate: unknown format {certificate.get('format')!r}")
+    if certificate.get("digest") != digest(certificate):
+        raise CertificateError(
+            "certificate: its digest is not that of its contents; it was changed after it was written"
+        )
     sigmas: list[float] = []
     for run in certificate["schedule"]:
         claimed = _float(run["sigma"])
+        if type(run["analysed"]) is not int or type(run["count"]) is not int:
+            raise CertificateError(f"certificate: step {len(sigmas)} names no analysed step, or no number of steps")
         analysed = certificate["steps"][run["analysed"]]
         squared = sum(part["copies"] * _part(part, run["values"]) for part in analysed["parts"])
         honest = math.inf if squared == 0 else squared**-0.5 * (1 - SLACK)
@@ -39,6 +47,12 @@ def verify(certificate: Mapping[str, Any]) -> tuple[float, ...]:
             )
         sigmas.extend([claimed] * run["count"])
     return tuple(sigmas)
+
+
+def digest(certificate: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a certificate but the digest. It shows accidents and clumsy changes, not forgery."""
+    contents = {key: value for key, value in certificate.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def _float(value: Any) -> float:

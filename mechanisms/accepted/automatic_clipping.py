@@ -21,13 +21,19 @@ class DPMechanism:
 
     def clip_and_noise(self, per_sample_grads, step, epoch):
         squares = [grad.flatten(1).square().sum(1) for grad in per_sample_grads]
-        norms = torch.stack(squares).sum(0).sqrt()
-        weights = 1.0 / (norms + self.gamma)
+        weights = self.weights(torch.stack(squares).sum(0).sqrt())
+        noise_std = self.noise_std()
         released = []
         for grad in per_sample_grads:
             total = torch.tensordot(weights, grad, dims=1)
-            released.append((total + self.noise_multiplier * torch.randn_like(total)) / self.batch_size)
+            released.append((total + noise_std * torch.randn_like(total)) / self.batch_size)
         return released
+
+    def weights(self, norms):
+        return 1.0 / (norms + self.gamma)
+
+    def noise_std(self):
+        return self.noise_multiplier
 
     def get_effective_sigma(self, step, epoch):
         return self.noise_multiplier

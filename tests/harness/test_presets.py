@@ -7,7 +7,7 @@ from harness import DATASET_PRESETS, PRESETS, preset, run_config, seeds
 
 
 def test_the_list_of_presets() -> None:
-    assert list(PRESETS) == [
+    assert [name for name in PRESETS if not name.startswith("paper-")] == [
         "digits",
         "mnist",
         "fmnist",
@@ -54,7 +54,7 @@ def test_the_published_settings_are_repeated_exactly(name: str, sigma: float) ->
         sampler=Sampler.SHUFFLE, relation=Relation.ZERO_OUT, rows=Rows.CONSTANT, nonfinite=NonFinite.GUARDED
     )
     assert preset(name).seeds == (42, 123, 456)
-    assert (preset(name).learning_rate, preset(name).momentum) == (0.1, 0.9)
+    assert (preset(name).recipe.learning_rate, preset(name).recipe.momentum) == (0.1, 0.9)
 
 
 def test_sigma_is_calibrated_for_the_poisson_cell() -> None:
@@ -101,8 +101,41 @@ def test_a_wrong_word_is_named_with_the_right_ones(arguments: dict[str, object],
         run_config("digits", **({"noise_multiplier": 1.0} | arguments))  # type: ignore[arg-type]
 
 
+def test_the_papers_systems_have_presets_with_its_settings() -> None:
+    networks, optimisers = ("resnet20", "wrn16-4", "efficientnet-b0"), ("rmsprop", "adagrad", "sgd")
+    names = {f"paper-{network}-{optimiser}" for network in networks for optimiser in optimisers}
+    names |= {f"paper-efficientnet-b0-public-{optimiser}" for optimiser in optimisers}
+    assert {name for name in PRESETS if name.startswith("paper-")} == names | {
+        "paper-resnet20-sgd-256",
+        "paper-resnet20-sgd-512",
+    }
+    assert all(PRESETS[name].recipe.public_weights == ("public" in name) for name in PRESETS)
+    recipe = preset("paper-resnet20-rmsprop").recipe
+    assert (recipe.learning_rate, recipe.final_rate, recipe.momentum, recipe.weight_decay) == (8e-4, 9e-5, 0.9, 1e-4)
+
+
+def test_the_papers_noise_is_calibrated_by_pld_for_poisson_batches_of_4096() -> None:
+    config = run_config("paper-resnet20-rmsprop")
+    assert (config.steps_per_epoch, config.total_steps) == (12, 600)
+    assert config.sampling_probability == pytest.approx(0.08192)
+    # q = .082, T = 600: sigma 2.93 costs 2.999 under add/remove (PLD).
+    assert config.noise_multiplier == pytest.approx(2.93, abs=0.02)
+    assert config.n_params == 1_084_586
+
+
+def test_overrides_change_the_claim_and_its_noise() -> None:
+    base = run_config("digits", epochs=1)
+    larger = run_config("digits", epochs=1, batch_size=128, max_grad_norm=0.5)
+    assert (larger.batch_size, larger.max_grad_norm, larger.steps_per_epoch) == (128, 0.5, 11)
+    assert larger.noise_multiplier > base.noise_multiplier
+    held = run_config("digits", epochs=1, noise_multiplier=1.0, hold_out=437)
+    assert (held.dataset_size, held.steps_per_epoch) == (1_000, 15)
+    with pytest.raises(UsageError, match="expected a batch size between 1 and the 37 examples"):
+        run_config("digits", noise_multiplier=1.0, hold_out=1_400)
+
+
 def test_an_unknown_preset_names_them_all_and_the_nearest() -> None:
-    with pytest.raises(UsageError, match="benchmark-cifar10, got 'cifar'; did you mean 'cifar10'"):
+    with pytest.raises(UsageError, match="got 'cifar'; did you mean 'cifar10'"):
         preset("cifar")
 
 

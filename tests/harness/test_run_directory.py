@@ -20,6 +20,8 @@ CLOSED_LIST = {
     "preset",
     "dataset",
     "form",
+    "recipe",
+    "engine",
     "config",
     "seed",
     "completed",
@@ -41,7 +43,7 @@ def test_the_keys_are_a_closed_list(run: RunRecord) -> None:
     values = json.loads((Path(run.directory) / "run.json").read_text())
     assert set(values) == CLOSED_LIST
     assert set(values["metrics"]) == {"accuracy_digits", "best_accuracy_digits", "epsilon_digits"}
-    assert set(values["versions"]) == {"python", "torch", "numpy", "device", "threads"}
+    assert set(values["versions"]) == {"python", "torch", "numpy", "device", "threads", "processes"}
     assert set(values["config"]) == {field.name for field in dataclasses.fields(RunConfig)}
     text = json.dumps(values)
     assert "loss" not in text
@@ -79,8 +81,12 @@ dropped = object()
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("schema", "other/1", "expected schema 'dpaudit.run/1'"),
-        ("form", "weights", "form 'clip_and_noise'"),
+        ("schema", "other/1", "expected schema 'dpaudit.run/2'"),
+        ("form", "clip_and_noise", "a form among plain, weights, chunks, got .*'clip_and_noise'"),
+        ("recipe.optimiser", "lion", "recipe: optimiser: expected sgd, rmsprop"),
+        ("recipe", {}, "recipe: expected exactly the keys"),
+        ("engine.physical_batch", 0, "physical_batch must be at least 1"),
+        ("engine.bf16", 1, "bf16: expected bool, got 1"),
         ("seed", dropped, "exactly the keys"),
         ("extra", 1, "exactly the keys"),
         ("seed", True, "seed: expected an integer, got True"),

@@ -1,6 +1,7 @@
 """The analysis as a whole: relations, real shapes, schedules, certificates, the process border."""
 
 import copy
+import dataclasses
 import json
 import math
 import time
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from dpaudit.contract import Cell, Relation, Rows, RunConfig, Sampler
-from dpaudit.static import Candidate, CertificateError, analyse, analyse_source, explain, verify
+from dpaudit.static import Candidate, CertificateError, analyse, analyse_source, explain, explain_line, verify
 from dpaudit.static.process import decode, encode
+from dpaudit.static.verify import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ((3, 2), (2,), (2, 3))
@@ -226,11 +228,13 @@ def test_a_forged_certificate_is_caught():
     honest = json.loads(json.dumps(result.certificate))
     forged = copy.deepcopy(honest)
     forged["schedule"][0]["sigma"] *= 1.01
+    forged["digest"] = digest(forged)
     with pytest.raises(CertificateError, match="claims sigma"):
         verify(forged)
     forged = copy.deepcopy(honest)
     forged["steps"][0]["parts"][0]["supremum_squared"] = 0.0
     forged["schedule"][0]["sigma"] = 100.0
+    forged["digest"] = digest(forged)
     with pytest.raises(CertificateError, match="claims sigma"):
         verify(forged)
     with pytest.raises(CertificateError, match="format"):
@@ -299,13 +303,48 @@ def test_the_lint_names_every_line_with_its_rule():
     assert [(r.rule, r.line) for r in blocking] == [("DPA116", 1), ("DPA112", 2), ("DPA115", 5), ("DPA116", 7)]
 
 
-def test_a_run_with_likely_empty_batches_is_refused():
-    import dataclasses
+EMPTY = {
+    "sums": (clip(), None),
+    "asks first": (
+        clip().replace("        n = ", "        if G[0].shape[0] == 0:\n            pass\n        n = ", 1),
+        None,
+    ),
+    "cannot run": (clip().replace("        out = []", "        biggest = n.amax(0)\n        out = []"), "DPA111"),
+    "no noise for nobody": (
+        clip().replace(
+            "        n = ",
+            "        if G[0].shape[0] == 0:\n            return [0 * g.sum(0) for g in G]\n        n = ",
+            1,
+        ),
+        "DPA111",
+    ),
+    "less noise for nobody": (
+        clip(std="scale * self.sigma * self.C").replace(
+            "        n = ", "        scale = 0.5 if G[0].shape[0] == 0 else 1.0\n        n = ", 1
+        ),
+        "DPA111",
+    ),
+    "remembers an empty batch": (
+        clip().replace(
+            "        n = ", "        self.steps = self.steps + (1 if G[0].shape[0] == 0 else 0)\n        n = ", 1
+        ),
+        "DPA111",
+    ),
+}
 
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_likely_empty_batches_are_analysed(name):
+    source, rule = EMPTY[name]
     small = dataclasses.replace(config(), expected_batch=4.0)
-    result = analyse_source(Candidate(source=clip(), filename="m.py"), small)
-    assert result.refusal.rule == "DPA111"
-    assert "empty" in result.refusal.message
+    result = analyse_source(Candidate(source=source, filename="m.py"), small)
+    if rule is None:
+        assert min(result.sigma_effective) == pytest.approx(1.2, rel=1e-5)
+        assert any("empty batch" in text for text in result.assumptions)
+    else:
+        assert result.refusal is not None
+        assert result.refusal.rule == rule, result.refusal
+        assert "empty" in result.refusal.message
 
 
 def test_a_whole_training_script_is_analysed_by_its_mechanism():
@@ -330,3 +369,81 @@ def test_what_the_analysis_cannot_finish_is_named(rule: str, source: str, limit:
     assert result.sigma_effective is None
     assert result.refusal is not None
     assert result.refusal.rule == rule
+
+
+ESCAPES = {
+    "DPA101": clip().replace(
+        "        return out", "        out[1] = torch.einsum('b,b...->...', w, G[1]) / self.B\n        return out"
+    ),
+    "DPA104": clip(std="self.sigma * self.C * (1 + (n > 1).float().sum() / self.B)"),
+    "DPA107": clip().replace(
+        "        out = []", "        if n.sum() > 100:\n            w = 0.5 * w\n        out = []"
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", ESCAPES)
+def test_other_escapes_have_a_conditional_bound_too(rule):
+    result = bound(ESCAPES[rule])
+    assert result.sigma_effective is None
+    assert result.refusal.rule == rule
+    assert result.conditional.startswith("even if the private value at line")
+    worth = float(result.conditional.rsplit(" ", 1)[1])
+    assert 0 < worth <= 1.2 * (1 + 1e-6) * (2 if rule == "DPA104" else 1)
+
+
+def test_explain_says_what_a_line_holds():
+    document = bound(clip()).certificate
+    lines = clip().splitlines()
+    released = next(k for k, text in enumerate(lines, 1) if "randn_like" in text)
+    clipped = next(k for k, text in enumerate(lines, 1) if "torch.clamp" in text)
+    assert "released as at step 0" in explain_line(document, released)
+    assert "noise" in explain_line(document, released)
+    assert "private, of one sample" in explain_line(document, clipped)
+    assert "nothing private" in explain_line(document, 1)
+
+
+def _numbers(node, path=()):
+    if isinstance(node, dict | list):
+        for key, part in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _numbers(part, (*path, key))
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield path
+
+
+def _changed(document, path, factor):
+    copied = copy.deepcopy(document)
+    node = copied
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = node[path[-1]] * factor + (node[path[-1]] == 0)
+    return copied
+
+
+def test_a_change_of_any_number_is_noticed():
+    source = clip(std="self.sigma * self.C * (2.0 - step / 100)")
+    document = json.loads(json.dumps(bound(source, shapes=MNIST).certificate))
+    paths = list(_numbers(document))
+    assert len(paths) > 50
+    for path in paths:
+        for factor in (2, 0.5):
+            with pytest.raises(CertificateError, match="digest"):
+                verify(_changed(document, path, factor))
+
+
+def test_arithmetic_that_does_not_follow_is_noticed_under_a_new_digest():
+    document = json.loads(json.dumps(bound(clip(), shapes=MNIST).certificate))
+    noticed = 0
+    for path in _numbers(document):
+        if path[0] not in {"steps", "schedule"} or path[-1] in {"releases", "step", "variable", "count"}:
+            continue
+        for factor in (4, 0.25):
+            forged = _changed(document, path, factor)
+            forged["digest"] = digest(forged)
+            try:
+                sigmas = verify(forged)
+            except (CertificateError, IndexError, KeyError):
+                noticed += 1
+            else:
+                assert max(sigmas) <= 1.2 * (1 + 1e-6), path
+    assert noticed >= 5

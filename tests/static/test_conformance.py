@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from dpaudit.static import dispatch, handlers_move
 from dpaudit.static.bounds import BoxEvaluator
 from dpaudit.static.execution import Execution
 from dpaudit.static.expressions import Table, evaluate_function
@@ -173,6 +174,97 @@ OPERATIONS = {
 }
 
 
+ATEN = torch.ops.aten
+OPERATIONS |= {
+    "addmv": lambda a, b: torch.addmv(a[:, 0], a, b[0]),
+    "baddbmm": lambda a, b: torch.baddbmm(a[None, :, :2], a[None], b.t()[None], beta=0.5),
+    "vdot": lambda a, b: torch.vdot(a[0], b[1]),
+    "atan": lambda a, b: a.atan(),
+    "fmin fmax": lambda a, b: torch.fmin(a, b) + torch.fmax(a, b * 2),
+    "index_add": lambda a, b: torch.index_add(a, 1, torch.tensor([2, 0]), b[:, :2], alpha=0.5),
+    "index_put": lambda a, b: ATEN.index_put(a, [torch.tensor([1])], b[:1]),
+    "index_put_impl": lambda a, b: ATEN._index_put_impl(a, [torch.tensor([1])], b[:1]),
+    "isnan isinf": lambda a, b: a + torch.isnan(a) + torch.isinf(b),
+    "logical_or": lambda a, b: torch.logical_or(a > 0, b > 1).float(),
+    "min dim": lambda a, b: a.min(1).values,
+    "min": lambda a, b: a.min(),
+    "fills of a shape": lambda a, b: (
+        a * torch.ones_like(a) + torch.zeros_like(a) + a.new_ones(2, 3) + a.new_zeros(2, 3)
+    ),
+    "norm, old form": lambda a, b: ATEN.norm(a, 2.0, [1], True),
+    "round": lambda a, b: (a * 3.3).round(),
+    "sgn": lambda a, b: a.sgn(),
+    "softplus": lambda a, b: torch.nn.functional.softplus(a),
+    "triu": lambda a, b: a.triu(),
+    "alias_copy": lambda a, b: ATEN.alias_copy(a),
+    "as_strided_copy": lambda a, b: ATEN.as_strided_copy(a, [2, 2], [3, 1]),
+    "block_diag": lambda a, b: torch.block_diag(a, b),
+    "detach_copy": lambda a, b: ATEN.detach_copy(a),
+    "diagonal_copy": lambda a, b: ATEN.diagonal_copy(a),
+    "expand_copy": lambda a, b: ATEN.expand_copy(a[:, :1], [2, 3]),
+    "permute_copy": lambda a, b: ATEN.permute_copy(a, [1, 0]),
+    "select_copy": lambda a, b: ATEN.select_copy(a, 1, 2),
+    "slice_copy": lambda a, b: ATEN.slice_copy(a, 1, 1, 3),
+    "split_copy": lambda a, b: ATEN.split_copy(a, 2, 1)[0],
+    "split_with_sizes_copy": lambda a, b: ATEN.split_with_sizes_copy(a, [1, 2], 1)[1],
+    "squeeze_copy": lambda a, b: ATEN.squeeze_copy(a[:, :1]),
+    "t_copy": lambda a, b: ATEN.t_copy(a),
+    "transpose_copy": lambda a, b: ATEN.transpose_copy(a, 0, 1),
+    "unbind_copy": lambda a, b: ATEN.unbind_copy(a, 1)[2],
+    "unfold_copy": lambda a, b: ATEN.unfold_copy(a, 1, 2, 1),
+    "unsqueeze_copy": lambda a, b: ATEN.unsqueeze_copy(a, 0),
+    "view_copy": lambda a, b: ATEN.view_copy(a, [3, 2]),
+    "unsafe_split": lambda a, b: ATEN.unsafe_split(a, 2, 1)[1],
+    "unsafe_split_with_sizes": lambda a, b: ATEN.unsafe_split_with_sizes(a, [1, 2], 1)[1],
+    "unsafe_view": lambda a, b: ATEN._unsafe_view(a, [3, 2]),
+    "reshape_copy": lambda a, b: ATEN._reshape_copy(a, [3, 2]),
+    "take": lambda a, b: torch.take(a, torch.tensor([5, 0])),
+    "rot90": lambda a, b: torch.rot90(a),
+    "repeat_interleave": lambda a, b: a.repeat_interleave(2, 1),
+    "lift": lambda a, b: ATEN.lift(a) + ATEN.lift_fresh_copy(b) + ATEN.lift_fresh(a),
+}
+
+
+def test_every_handler_has_a_case(monkeypatch):
+    """Walks the tables: a handler that no case of this file reaches would never be compared with torch."""
+    reached = set()
+    move = handlers_move.move
+
+    def noted(name, handler):
+        return lambda *arguments: reached.add(name) or handler(*arguments)
+
+    def noted_move(operands, function, args, kwargs):
+        reached.add(dispatch.base_name(function._schema.name))
+        return move(operands, function, args, kwargs)
+
+    for name, handler in list(dispatch.HANDLERS.items()):
+        monkeypatch.setitem(dispatch.HANDLERS, name, noted(name, handler))
+    monkeypatch.setattr(handlers_move, "move", noted_move)
+    for operation in OPERATIONS.values():
+        run(operation, [1.0, 2.0, -0.5, 0.3, 0.7, -2.0], [0.5, -1.0, 1.5, 2.0, 0.2, 0.4])
+    every = set(dispatch.HANDLERS) | handlers_move.MOVEMENT
+    missing = {name for name in every - reached if not _is_composite(name)}
+    assert not missing
+
+
+def _is_composite(name):
+    """Whether torch always takes it apart before it is dispatched, so that no handler is ever asked."""
+    schemas = [
+        s.name + (f".{s.overload_name}" if s.overload_name else "")
+        for s in torch._C._jit_get_schemas_for_operator(f"aten::{name}")
+    ]
+    known = [s for s in schemas if _dispatched(s)]
+    return all(torch._C._dispatch_has_kernel_for_dispatch_key(s, "CompositeImplicitAutograd") for s in known)
+
+
+def _dispatched(schema):
+    """Some schemas belong to TorchScript alone."""
+    try:
+        return torch._C._dispatch_has_kernel_for_dispatch_key(schema, "CompositeImplicitAutograd") in {True, False}
+    except RuntimeError:
+        return False
+
+
 def run(operation, first, second):
     """Ids of the result, the table, the atoms' values, and what torch computed under observation."""
     table = Table()
@@ -186,7 +278,7 @@ def run(operation, first, second):
             env[atom] = value
         execution.operands.shadows.attach(tensor, ids.reshape(SHAPE))
         tensors.append(tensor)
-    with execution.watched(trace=False):
+    with execution.watched():
         result = operation(*tensors)
         ids = execution.operands.ids(result)
     return table, env, ids, result

@@ -1,0 +1,357 @@
+"""Calls that a candidate makes, while it is analysed: what may run, and how numbers pass through it."""
+
+import builtins
+import functools
+import itertools
+import logging
+import random
+import warnings
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import builtin_twins
+from .arrays import ArrayProxy
+from .scalars import Tracked
+from .shape_numbers import is_shape_number, plain_value
+from .step_numbers import LIFTED, StepFloat, StepInt, is_plain, is_step_number, lift, plain_number
+
+if TYPE_CHECKING:
+    from .hooks import Hooks
+
+_FORBIDDEN_CALLS = frozenset(
+    {
+        "manual_seed", "manual_seed_all", "seed", "set_rng_state", "set_state", "initial_seed", "fork_rng", "get_rng_state",
+        "setstate", "getstate", "get_state", "_getframe", "settrace", "setprofile", "current_frames", "no_dispatch",
+        "set_default_dtype", "set_default_tensor_type", "set_default_device", "set_float32_matmul_precision",
+        "graphsafe_set_state", "set_offset", "clone_state", "set_printoptions",
+        "set_num_threads", "set_flush_denormal", "use_deterministic_algorithms",
+        "seed_all", "set_rng_state_all",
+    }
+)  # fmt: skip
+_OUTSIDE = frozenset({builtins.eval, builtins.exec, builtins.compile, builtins.open, builtins.__import__, builtins.id})
+_NUMPY_NORMAL = frozenset({"normal", "randn", "standard_normal"})
+_CONTAINER_TYPES = (list, dict, tuple, set, str, bytes, frozenset)
+_PASSING = frozenset({list, tuple, dict, enumerate, reversed, set, frozenset})
+"""They only hold or order what they are given."""
+_SINKS = frozenset({builtins.print, warnings.warn})
+_QUESTIONS = frozenset({isinstance, callable, hasattr, issubclass})
+_SCALARS = frozenset({np.float64, np.float32})
+_TRUTHS_OF_ORDER = frozenset({"sorted", "min", "max", "sort"})
+
+
+class Calls:
+    """Checks and follows the calls of one candidate."""
+
+    def __init__(self, hooks: "Hooks") -> None:
+        self.hooks = hooks
+
+    # ---- what is refused --------------------------------------------------------------------------------------
+
+    def escape(self, where: str) -> None:
+        """Refuse: a number that cannot be followed from here on."""
+        _, session = self.hooks.watching()
+        session.mark_line()
+        session.refuse("DPA110", f"a private or released number goes into {where}, where it cannot be followed")
+
+    def note_public(self, what: str, value: float) -> None:
+        """Note a value that must not depend on the small shape that runs."""
+        self.hooks.watching()[1].note_public(what, value)
+
+    def lost_shape(self, value: Any) -> None:
+        """A number from a shape goes on as a plain one: two shrinkings will tell whether it differs."""
+        if is_shape_number(value):
+            self.note_public("a size as a plain number", float(plain_value(value)))
+
+    def holds_tracked(self, value: Any, depth: int = 0) -> bool:
+        """Whether a tracked number is in there."""
+        if isinstance(value, Tracked):
+            return True
+        if depth < 4 and isinstance(value, list | tuple | set | frozenset):
+            return any(self.holds_tracked(v, depth + 1) for v in value)
+        if depth < 4 and isinstance(value, dict):
+            return any(self.holds_tracked(v, depth + 1) for v in value.values())
+        if isinstance(value, slice):
+            return any(self.holds_tracked(v) for v in (value.start, value.stop, value.step))
+        return False
+
+    def pin_inside(self, value: Any, depth: int = 0) -> None:
+        """Pin every number from steps in there: code that carries no formulas is about to read it."""
+        if isinstance(value, StepInt | StepFloat):
+            value.book.pin(value)
+        elif depth < 6 and isinstance(value, list | tuple | set | frozenset):
+            for part in value:
+                self.pin_inside(part, depth + 1)
+        elif depth < 6 and isinstance(value, dict):
+            for key, part in value.items():
+                self.pin_inside(key, depth + 1)
+                self.pin_inside(part, depth + 1)
+        elif isinstance(value, slice):
+            self.pin_inside((value.start, value.stop, value.step))
+
+    def is_own(self, function: Any) -> bool:
+        """Whether ``function`` is the candidate's own code, which is observed itself."""
+        filename = self.hooks.filename
+        if isinstance(function, MethodType):
+            function = function.__func__
+        if isinstance(function, FunctionType):
+            return function.__code__.co_filename == filename
+        if isinstance(function, type):
+            return function.__module__ == filename
+        return getattr(type(function), "__module__", None) == filename
+
+    def check_allowed(self, function: Any) -> None:
+        """Refuse what sets generators, reads the interpreter, or draws where nobody watches."""
+        _, session = self.hooks.watching()
+        name = getattr(function, "__name__", "")
+        owner = getattr(function, "__self__", None)
+        module = getattr(function, "__module__", None) or getattr(owner, "__module__", "") or ""
+        if name in _FORBIDDEN_CALLS and not self.is_own(function):
+            session.refuse("DPA112", f"{name} sets or reads the state of a generator or of the interpreter")
+        owns = isinstance(owner, random.Random | np.random.Generator | np.random.RandomState | torch.Generator)
+        watched = name in _NUMPY_NORMAL and isinstance(owner, np.random.RandomState)
+        if function is torch.Generator or (owns and not watched):
+            session.refuse(
+                "DPA112", "a generator of the mechanism's own, or Python randomness: its state is not watched"
+            )
+        if function is random.Random or (isinstance(module, str) and module.split(".")[0] in {"random", "secrets"}):
+            session.refuse("DPA112", "randomness outside the watched generators")
+        if name in {"default_rng", "RandomState"}:
+            session.refuse("DPA112", "a generator of the mechanism's own, whose state is its to choose")
+        if _hashable(function) and function in _OUTSIDE:
+            session.refuse("DPA116", f"{name} is outside the verified subset of Python")
+
+    # ---- what is done -----------------------------------------------------------------------------------------
+
+    def observed(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call, with every tracked number followed, or a refusal."""
+        operands, session = self.hooks.watching()
+        session.mark_line()
+        for candidate in (function, *args, *kwargs.values()):
+            if callable(candidate) and not isinstance(candidate, Tensor):
+                self.check_allowed(candidate)
+        owner = getattr(function, "__self__", None)
+        name = getattr(function, "__name__", "")
+        if isinstance(owner, Tracked) and not isinstance(function, MethodType):
+            self.escape(f"the method {name} of a float")
+        if self.is_own(function):
+            return function(*args, **kwargs)
+        structural = self._structural(function, args, kwargs)
+        if structural is not None:
+            return structural[0]
+        args, kwargs, lifted = self._settle_steps(function, args, kwargs)
+        if lifted is not None:
+            return lifted[0]
+        if name in _TRUTHS_OF_ORDER:
+            self._check_order(name, owner, args, kwargs)
+        if name in _NUMPY_NORMAL and isinstance(owner, np.random.RandomState):
+            return self._numpy_normal(name, args, kwargs)
+        twin = builtin_twins.find(function)
+        if twin is not None:
+            return twin(operands, self.hooks.shapes, *args, **kwargs)
+        if name in {"array", "asarray", "from_numpy"} and args and isinstance(args[0], ArrayProxy | Tensor):
+            return self._converted(name, args)
+        return self._plain_call(function, name, args, kwargs)
+
+    def _structural(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any] | None:
+        """Functions that call others or only hold what they get."""
+        if isinstance(function, functools.partial):
+            return (self.observed(function.func, (*function.args, *args), {**function.keywords, **kwargs}),)
+        if function is functools.partial:
+            for value in (*args[1:], *kwargs.values()):
+                self.lost_shape(value)
+            made: Any = function
+            return (made(*args, **kwargs),)
+        if function is map:
+            return ([self.observed(args[0], row, {}) for row in zip(*args[1:], strict=False)],)
+        if function is filter:
+            kept = [x for x in args[1] if bool(x if args[0] is None else self.observed(args[0], (x,), {}))]
+            return (kept,)
+        if function is functools.reduce:
+            folded, values, *start = args
+            result = functools.reduce(lambda a, b: self.observed(folded, (a, b), {}), values, *start)
+            return (result,)
+        if function is zip:
+            return (self._zip(args, kwargs),)
+        if function in _QUESTIONS if _hashable(function) else False:
+            return (function(*args, **kwargs),)
+        if function is type and len(args) == 1:
+            return (_plain_type(args[0]),)
+        if function is getattr:
+            return (function(*args, **kwargs),)
+        if _hashable(function) and function in _PASSING and not kwargs and len(args) <= 1:
+            return (function(*args),)
+        if _hashable(function) and function in _SCALARS and args and isinstance(args[0], Tracked):
+            return (args[0],)
+        return None
+
+    def _settle_steps(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Any] | None]:
+        """Numbers from steps: kept in a formula where the function allows it, used by tensors, or pinned."""
+        listed = args[0] if len(args) == 1 and isinstance(args[0], list | tuple) else None
+        values = tuple(listed) if listed is not None else args
+        liftable = _hashable(function) and function in LIFTED and not kwargs
+        if liftable and any(map(is_step_number, values)) and all(map(is_plain, values)):
+            return args, kwargs, (lift(LIFTED[function], *values),)
+        owner = getattr(function, "__self__", None)
+        name = getattr(function, "__name__", "")
+        if isinstance(owner, list | dict | set) and name in _HOLDING:
+            return args, kwargs, None
+        if (_hashable(function) and function in _SINKS) or getattr(function, "__module__", "") == "logging":
+            return tuple(map(plain_number, args)), kwargs, None
+        if isinstance(owner, logging.Logger):
+            return tuple(map(plain_number, args)), kwargs, None
+        if isinstance(owner, list | dict | set) and name in _TRUTHS_OF_ORDER | {"index", "count", "remove"}:
+            self.pin_inside(owner)
+        tensors = _is_torch(function) and not isinstance(function, type)
+        return tuple(self._step(a, tensors) for a in args), {k: self._step(v, tensors) for k, v in kwargs.items()}, None
+
+    def _step(self, value: Any, tensors: bool) -> Any:
+        if isinstance(value, StepInt):
+            # An int may be an axis or a size: no unknown can stand for it.
+            return value.book.pin(value)
+        if isinstance(value, StepFloat):
+            return value.book.use(value) if tensors else value.book.pin(value)
+        self.pin_inside(value)
+        return value
+
+    def _check_order(self, name: str, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An order by a key of what is tracked would not be seen."""
+        if kwargs.get("key") is None:
+            return
+        values = list(owner) if name == "sort" else list(args[0]) if len(args) == 1 else list(args)
+        if self.holds_tracked(values):
+            self.escape(f"{name} with a key")
+
+    def _plain_call(self, function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if _is_torch(function):
+            if _is_python(function) and any(self.holds_tracked(a) for a in (*args, *kwargs.values())):
+                # Python code of torch would read a tracked number as a plain float: it gets a tensor.
+                args = tuple(_as_tensor(a) for a in args)
+                kwargs = {k: _as_tensor(v) for k, v in kwargs.items()}
+            return function(*args, **kwargs)
+        if isinstance(getattr(function, "__self__", None), _CONTAINER_TYPES):
+            for value in args:
+                self.lost_shape(value)
+            return function(*args, **kwargs)
+        if isinstance(getattr(function, "__self__", None), Tracked):
+            return function(*args, **kwargs)
+        if any(self.holds_tracked(a) for a in (*args, *kwargs.values())):
+            return self._foreign(function, name, args, kwargs)
+        for value in (*args, *kwargs.values()):
+            self._lose_inside(value)
+        if getattr(function, "__module__", "") == "itertools" and function is not itertools.chain:
+            self._note_lengths(args)
+        return function(*map(plain_value, args), **kwargs)
+
+    def _lose_inside(self, value: Any, depth: int = 0) -> None:
+        self.lost_shape(value)
+        if depth < 3 and isinstance(value, list | tuple):
+            for part in value:
+                self._lose_inside(part, depth + 1)
+
+    def _note_lengths(self, args: tuple[Any, ...]) -> None:
+        for value in args:
+            if hasattr(value, "__len__"):
+                self.note_public("the length of a list", len(value))
+
+    def _zip(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        lengths = {len(a) for a in args if hasattr(a, "__len__")}
+        _, session = self.hooks.watching()
+        if not all(
+            hasattr(a, "__len__") or isinstance(a, zip | enumerate | reversed | map | itertools.count) for a in args
+        ):
+            session.refuse("DPA111", "zip with an iterator whose length is not known")
+        if len(lengths) > 1 and kwargs.get("strict") is not True:
+            session.refuse("DPA111", f"zip of lists of different lengths {sorted(lengths)}, which depend on the shape")
+        return zip(*args, **kwargs)  # noqa: B905 - as the candidate wrote it
+
+    def _numpy_normal(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        names = ("size",) if name == "standard_normal" else ("loc", "scale", "size")
+        given = {"size": args} if name == "randn" else dict(zip(names, args, strict=False)) | kwargs
+        size = given.get("size")
+        shape = () if size is None else tuple(size) if isinstance(size, list | tuple) else (size,)
+        draw: Any = torch.randn([plain_value(n) for n in shape], dtype=torch.float64)
+        return ArrayProxy(draw * given.get("scale", 1.0) + given.get("loc", 0.0))
+
+    def _converted(self, name: str, args: tuple[Any, ...]) -> Any:
+        value = args[0]
+        if name == "from_numpy":
+            return value.tensor if isinstance(value, ArrayProxy) else torch.from_numpy(value)
+        if isinstance(value, ArrayProxy):
+            return value.copy() if name == "array" else value
+        return value.numpy()
+
+    def _foreign(self, function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(function, np.ufunc) or (
+            getattr(function, "__module__", "") in {"numpy", "numpy.linalg"} and not isinstance(function, type)
+        ):
+            if kwargs.get("out") is not None:
+                self.escape("the memory of a NumPy array")
+            converted = [ArrayProxy(torch.tensor(a)) if self.holds_tracked(a) else a for a in args]
+            if name in {"array", "asarray"}:
+                return converted[0]
+            if name in {"fromiter", "put", "copyto", "place", "putmask", "full", "append", "insert", "fill_diagonal"}:
+                self.escape(f"numpy.{name}")
+            return function(*converted, **kwargs)
+        self.escape(f"the call of {name or function!r}")
+        return None
+
+
+_HOLDING = frozenset(
+    {"append", "extend", "setdefault", "update", "get", "add", "copy", "clear", "keys", "values", "items"}
+)
+
+
+def _plain_type(value: Any) -> type:
+    """The type that the value has where nobody watches."""
+    if isinstance(value, Tracked):
+        return float
+    if is_step_number(value) or is_shape_number(value):
+        return int if isinstance(value, int) else float
+    return np.ndarray if isinstance(value, ArrayProxy) else type(value)
+
+
+def _hashable(function: Any) -> bool:
+    try:
+        hash(function)
+    except TypeError:
+        return False
+    return True
+
+
+def _as_tensor(value: Any) -> Any:
+    if isinstance(value, Tracked):
+        return torch.tensor(value, dtype=torch.float64)
+    if type(value) in {list, tuple}:
+        return type(value)(_as_tensor(v) for v in value)
+    return value
+
+
+def _is_torch(function: Any) -> bool:
+    module = getattr(function, "__module__", None) or ""
+    owner = getattr(function, "__self__", None)
+    return (
+        module.split(".")[0] == "torch" or isinstance(owner, Tensor | ArrayProxy) or _is_torch_builtin(function, owner)
+    )
+
+
+def _is_python(function: Any) -> bool:
+    """Whether torch runs it in Python, out of sight, and not as a call that the function mode sees first."""
+    if isinstance(function, MethodType):
+        return not isinstance(function.__self__, Tensor | ArrayProxy)
+    if isinstance(function, type):
+        return True
+    module = getattr(function, "__module__", "") or ""
+    return isinstance(function, FunctionType) and module not in {"torch._tensor", "torch.functional"}
+
+
+def _is_torch_builtin(function: Any, owner: Any) -> bool:
+    if not isinstance(function, BuiltinFunctionType):
+        return False
+    name = getattr(owner, "__name__", "") if isinstance(owner, ModuleType | type) else ""
+    return name.split(".")[0] == "torch" or "_VariableFunctions" in str(getattr(function, "__qualname__", ""))
