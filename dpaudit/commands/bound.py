@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from dpaudit.contract import Cell, EventTrace, ExitCode, Relation, Rows, Sampler, UsageError, plain_number
@@ -57,7 +58,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         json.dump(record, sys.stdout, allow_nan=False)
         sys.stdout.write("\n")
     else:
-        print(_table(bounds, confidence))
+        print(table(bounds))
+        print(f"each at {confidence:.6g} confidence by itself; only bounds marked valid are lower bounds")
     return ExitCode.ALL_ACCEPTED
 
 
@@ -127,12 +129,16 @@ def _strategy(text: str | None) -> Strategy | None:
     return Fixed(threshold=threshold)
 
 
-def _table(bounds: tuple[LowerBound, ...], confidence: float) -> str:
-    lines = [f"{'method':<24}{'epsilon >=':>11}{'ceiling':>10}  {'design':<12}{'family':<12}valid"]
+def table(bounds: Sequence[LowerBound]) -> str:
+    """Bounds as a table for a person."""
+    lines = [
+        f"{'method':<24}{'epsilon >=':>11}{'ceiling':>10}{'level':>10}  {'design':<12}{'family':<12}{'valid':<8}counts"
+    ]
     for bound in bounds:
-        tail = "yes" if bound.valid else f"no ({bound.note or 'the design does not support it'})"
+        counts = " ".join(f"{name}={count}" for name, count in bound.counts.items())
+        why = "" if bound.valid else f" ({bound.note or 'the design does not support it'})"
         lines.append(
-            f"{bound.method:<24}{bound.epsilon:>11.4g}{bound.ceiling:>10.4g}  {bound.design:<12}{bound.family:<12}{tail}"
+            f"{bound.method:<24}{bound.epsilon:>11.4g}{bound.ceiling:>10.4g}{bound.level:>10.3g}  "
+            f"{bound.design:<12}{bound.family:<12}{'yes' if bound.valid else 'no':<8}{counts}{why}"
         )
-    lines.append(f"each at {confidence:.6g} confidence by itself; only bounds marked valid are lower bounds")
     return "\n".join(lines)

@@ -25,6 +25,10 @@ class Bar:
         """Report ``done`` of ``total`` steps."""
         self.progress.update(self.task, completed=done, total=total)
 
+    def say(self, text: str) -> None:
+        """Name what is under way, without starting anew."""
+        self.progress.update(self.task, description=f"{self.name}: {text}")
+
     def end(self) -> None:
         """Take the bar away."""
         self.progress.remove_task(self.task)

@@ -76,7 +76,9 @@ def bounds_on(
             case "one_run_fdp":
                 made.append(one_run_gaussian(guesses, delta=delta, level=level, design=design))
             case "order_statistics":
-                made.append(order_statistics(guesses, delta=delta, level=level, design=design, seed=seed))
+                made.append(
+                    order_statistics(scores.inside, scores.outside, delta=delta, level=level, design=design, seed=seed)
+                )
             case "one_run_fdp_accountant":
                 assert trace is not None
                 made.append(one_run_accountant(guesses, trace=trace, delta=delta, level=level, design=design))

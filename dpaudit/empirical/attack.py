@@ -1,27 +1,29 @@
 """``attack``: the empirical layer's public entry. Try to refute a claim; say what was shown and what could have been."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpaudit.contract import Measurement, RunConfig
+from dpaudit.contract import Measurement, RunConfig, Sampler, UsageError
 from dpaudit.probe import MechanismSource
 
 from . import run_attack, step_attack
 from .accountant_family import accountant_family, paired, reach_of
 from .bound import Design, Family, LowerBound
+from .effort import THOROUGH, Effort
+from .longer import longer
 from .planning import Case, ModePlan, make_plan
 from .rectangle import Tally, clopper_pearson, gaussian, gaussian_mu
 from .result import EmpiricalResult, Heard, result_of
+from .sequential import paired_free
 from .stage import CandidateFailed, Stage
 
-_PILOT_TRIALS = 150
-_MOST_TRIALS = 20_000
-_MOST_RUNS = 400
+PILOT_TRIALS = 150
 _TEST, _CONFIRM = 1000, 2000
+_SEEDS = 8191
 
 
 def attack(
@@ -32,6 +34,9 @@ def attack(
     seed: int = 0,
     budget_seconds: float = 60.0,
     modes: Sequence[str] = ("step", "run"),
+    effort: Effort = THOROUGH,
+    drawn: Sampler | None = None,
+    progress: Callable[[str, float, float], None] | None = None,
 ) -> EmpiricalResult:
     """Attack a mechanism's claim. The candidate's code runs in a worker process only.
 
@@ -45,139 +50,220 @@ def attack(
         seed: of every trial, sampler coin and pilot.
         budget_seconds: about how long all attacks may take, without starting the worker.
         modes: ``step`` and ``run``; the levels are divided among them. Later modes are skipped once one has refuted.
+        effort: what is spent of the budget.
+        drawn: how batches are really drawn, where that is not what the claim is accounted for. Whole runs alone see it.
+        progress: called with (what is played, seconds spent, seconds in all).
 
     Raises:
-        UsageError: unknown modes or a bad budget. AuditBrokenError: dpaudit itself failed.
+        UsageError: unknown modes, a bad budget, or ``drawn`` without the mode ``run`` alone. AuditBrokenError: dpaudit itself
+            failed.
     """
     started = time.monotonic()
+    foreign = None if drawn is config.cell.sampler else drawn
+    if foreign is not None and tuple(modes) != ("run",):
+        raise UsageError("attack: only the mode run, by itself, sees how batches are drawn")
     plan = make_plan(config, measurement, modes=modes, budget_seconds=budget_seconds)
-    case = Case.of(config, measurement)
-    heard: list[Heard] = []
+    game = Game(Case.of(config, measurement), seed, effort, budget_seconds, progress)
     failure: CandidateFailed | None = None
     try:
-        with Stage(source, config) as stage:
-            start = time.monotonic()
+        with Stage(source, config, tick=game.tick, drawn=drawn) as stage:
+            game.begin()
             for index, mode in enumerate(plan.modes):
-                left = budget_seconds - (time.monotonic() - start)
-                share = left / (len(plan.modes) - index) if mode.mode == "run" else 0.4 * left
-                if len(plan.modes) == 1:
-                    share = left
-                play = _step if mode.mode == "step" else _run
-                found = play(stage, case, mode, seed, max(1.0, share))
-                if found is not None:
-                    heard.append(found)
-                if found is not None and found.confirmed:
+                game.play(stage, mode, last=index == len(plan.modes) - 1)
+                if game.heard and game.heard[-1].confirmed:
                     break
     except CandidateFailed as error:
         failure = error
-    return result_of(source, config, plan, heard, failure, time.monotonic() - started)
-
-
-def _step(stage: Stage, case: Case, mode: ModePlan, seed: int, seconds: float) -> Heard | None:
-    if not case.candidates:
-        return None
-    sigmas = case.sigmas()
-    chosen = step_attack.pilot(stage, case.config, sigmas, trials=_PILOT_TRIALS, seed=seed * 8191, until=0.2 * seconds)
-    if chosen.statistic.name.startswith("shift"):
-        chosen = replace(chosen, setup=replace(chosen.setup, steps=1))
-    step = chosen.setup.first_step
-
-    def tally(offset: int) -> Tally:
-        inside, outside, _ = step_attack.play_both(
-            stage, chosen.setup, trials=_MOST_TRIALS, seed=seed * 8191 + offset, until=0.4 * seconds
-        )
-        return step_attack.tally_of(chosen, inside, outside)
-
-    first = tally(_TEST)
-    heard = Heard(mode, words=f"{chosen.setup}; statistic: {chosen.statistic.name}", tallies=[first])
-    perfect = first.perfect
-    heard.ceiling = case.step_epsilon(gaussian_mu(perfect.rectangle(mode.gate_level)), step)
-    heard.able = heard.ceiling > case.config.target_epsilon
-    if case.step_refuted(first, step, mode.gate_level):
-        heard.refuted_by = "per_step"
-        heard.tallies.append(tally(_CONFIRM))
-        heard.confirmed = case.step_refuted(heard.tallies[1], step, mode.gate_level)
-    delta, level = case.config.target_delta, mode.print_level
-    mu = gaussian_mu(first.rectangle(level))
-    heard.bounds.append(
-        LowerBound(
-            method="per_step",
-            epsilon=case.step_epsilon(mu, step),
-            ceiling=case.step_epsilon(gaussian_mu(perfect.rectangle(level)), step),
-            delta=delta,
-            level=level,
-            counts=first.counts,
-            design=Design.INDEPENDENT,
-            family=Family.ACCOUNTANT,
-            valid=True,
-            noise_deficit=None if mu == 0 else min(1e6, _reach(case) / mu / sigmas[step]),
-            note=heard.words,
-        )
+    return replace(
+        result_of(source, config, plan, game.heard, failure, time.monotonic() - started, drawn=foreign),
+        longer=longer(game.case, plan, game.heard, game.left_out),
     )
-    return heard
 
 
-def _reach(case: Case) -> float:
-    return reach_of(case.candidates[0].trace)
+class Game:
+    """One attack under way: the clock, and what was heard so far. ``heard`` has one entry for each mode played."""
 
+    def __init__(
+        self,
+        case: Case,
+        seed: int,
+        effort: Effort,
+        budget: float,
+        progress: Callable[[str, float, float], None] | None,
+        *,
+        pilot_trials: int = PILOT_TRIALS,
+    ) -> None:
+        self.case = case
+        self.pilot_trials = pilot_trials
+        self.seed = seed * _SEEDS
+        self.effort = effort
+        self.budget = budget
+        self.progress = progress
+        self.doing = "start"
+        self.start = time.monotonic()
+        self.heard: list[Heard] = []
+        self.left_out: dict[str, float] = {}
 
-def _run(stage: Stage, case: Case, mode: ModePlan, seed: int, seconds: float) -> Heard:
-    chosen = run_attack.pilot(
-        stage, case.config, runs=run_attack.PILOT_RUNS, seed=seed * 8191 + 5, until=0.25 * seconds
-    )
-    affordable = int(0.36 * seconds / (2 * chosen.seconds_per_run))
-    runs = max(8, min(_MOST_RUNS, affordable))
+    def begin(self) -> None:
+        """Start the clock."""
+        self.start = time.monotonic()
 
-    def play(offset: int) -> tuple[run_attack.Played, str]:
-        tests = case.pair_tests(mode.gate_level)
-        played = run_attack.play(
-            stage, chosen, tests, pairs=runs, seed=seed * 8191 + offset, until=max(2.0, 0.36 * seconds)
+    def tick(self) -> None:
+        """Tell the one who waits."""
+        if self.progress is not None:
+            self.progress(self.doing, min(self.budget, time.monotonic() - self.start), self.budget)
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget that are left."""
+        return self.budget - (time.monotonic() - self.start)
+
+    def play(self, stage: Stage, mode: ModePlan, *, last: bool) -> None:
+        """Play one mode, unless it cannot show anything or does not fit into the time."""
+        if mode.mode == "step":
+            if self.case.candidates:
+                self.heard.append(self._step(stage, mode, self.left if last else 0.4 * self.left))
+            return
+        if self.effort.only_if_planned:
+            wanted = self._expected_run_seconds(mode)
+            if wanted > 0.9 * self.left:
+                self.left_out[mode.mode] = wanted
+                return
+        self.heard.append(self._run(stage, mode, max(1.0, self.left)))
+
+    def _expected_run_seconds(self, mode: ModePlan) -> float:
+        """For the pilot and for as many pairs as a perfect attack needs, by what a call has cost so far."""
+        if mode.needed is None:
+            return float("inf")
+        calls = 2 * (run_attack.pilot_runs(mode.calls) + mode.needed) * mode.calls
+        costs = [found.seconds_per_call for found in self.heard if found.seconds_per_call > 0]
+        return calls * costs[-1] if costs else mode.seconds / 2
+
+    def _step(self, stage: Stage, mode: ModePlan, seconds: float) -> Heard:
+        case, seed = self.case, self.seed
+        sigmas = case.sigmas()
+        self.doing = "step: pilot"
+        chosen = step_attack.pilot(
+            stage, case.config, sigmas, trials=self.pilot_trials, seed=seed, until=max(1.0, 0.2 * seconds)
         )
-        by = "sequential pair test" if played.stopped else case.run_refuted(played.tally, mode.gate_level)
-        return played, by
+        step = chosen.setup.first_step
+        spent = 0.0
 
-    test, refuted_by = play(_TEST)
-    first = test.tally
-    heard = Heard(mode, words=f"{chosen.setup}; statistic: {chosen.statistic.name}", tallies=[first])
-    needed = case.pairs_needed(mode.gate_level)
-    heard.able = bool(refuted_by) or (needed is not None and first.inside >= needed)
-    heard.refuted_by = refuted_by
-    if heard.refuted_by:
-        second, confirmed_by = play(_CONFIRM)
-        heard.tallies.append(second.tally)
-        heard.confirmed = bool(confirmed_by)
-    heard.bounds += _run_bounds(case, test, mode.print_level, heard.words)
-    heard.ceiling = max(_paired(case, np.ones_like(test.right), mode.gate_level / 2, first).epsilon, 0.0)
-    return heard
+        def tally(offset: int) -> Tally:
+            nonlocal spent
+            inside, outside, took = step_attack.play_both(
+                stage, chosen.setup, trials=self.effort.step_trials, seed=seed + offset, until=max(1.0, 0.4 * seconds)
+            )
+            spent = took / (2 * len(inside) * chosen.setup.steps)
+            return step_attack.tally_of(chosen, inside, outside)
+
+        self.doing = "step: test"
+        first = tally(_TEST)
+        heard = Heard(mode, words=f"{chosen.setup}; statistic: {chosen.statistic.name}", tallies=[first], step=step)
+        heard.seconds_per_call = spent
+        heard.ceiling = case.step_epsilon(gaussian_mu(first.perfect.rectangle(mode.gate_level)), step)
+        heard.able = heard.ceiling > case.config.target_epsilon
+        if case.step_refuted(first, step, mode.gate_level):
+            heard.refuted_by = "per_step"
+            self.doing = "step: confirmation"
+            heard.tallies.append(tally(_CONFIRM))
+            heard.confirmed = case.step_refuted(heard.tallies[1], step, mode.gate_level)
+        heard.bounds.append(_step_bound(case, first, step, mode.print_level, heard.words))
+        return heard
+
+    def _run(self, stage: Stage, mode: ModePlan, seconds: float) -> Heard:
+        case, seed = self.case, self.seed
+        self.doing = "run: pilot"
+        chosen = run_attack.pilot(
+            stage,
+            case.config,
+            runs=run_attack.pilot_runs(case.config.total_steps),
+            seed=seed + 5,
+            until=max(1.0, 0.25 * seconds),
+            pairs=self.effort.run_pairs,
+            test_seconds=0.36 * seconds,
+        )
+
+        def play(offset: int) -> tuple[run_attack.Played, str]:
+            played = run_attack.play(
+                stage,
+                chosen,
+                case.pair_tests(mode.gate_level),
+                pairs=chosen.planned,
+                seed=seed + offset,
+                until=max(2.0, 0.36 * seconds),
+                look_every=mode.needed if self.effort.only_if_planned else None,
+            )
+            if played.refuted:
+                return played, "sequential pair test"
+            return played, "" if played.stopped else case.run_refuted(played.tally, mode.gate_level)
+
+        self.doing = "run: test"
+        test, refuted_by = play(_TEST)
+        first = test.tally
+        heard = Heard(mode, words=f"{chosen.setup}; statistic: {chosen.statistic.name}", tallies=[first])
+        heard.seconds_per_call = chosen.seconds_per_run / case.config.total_steps
+        heard.able = bool(refuted_by) or (mode.needed is not None and first.inside >= mode.needed)
+        heard.refuted_by = refuted_by
+        if heard.refuted_by:
+            self.doing = "run: confirmation"
+            second, confirmed_by = play(_CONFIRM)
+            heard.tallies.append(second.tally)
+            heard.confirmed = bool(confirmed_by)
+        heard.bounds += _run_bounds(case, test, mode.print_level, heard.words)
+        perfect = clopper_pearson(
+            first.perfect, delta=case.config.target_delta, level=mode.gate_level / 2, design=Design.INDEPENDENT
+        )
+        by_pairs = _paired(case, np.ones_like(test.right), mode.gate_level / 2, first)
+        heard.ceiling = max(by_pairs.epsilon, perfect.epsilon)
+        return heard
+
+
+def _step_bound(case: Case, tally: Tally, step: int, level: float, note: str) -> LowerBound:
+    mu = gaussian_mu(tally.rectangle(level))
+    reach, sigma = reach_of(case.candidates[0].trace), case.sigmas()[step]
+    return LowerBound(
+        method="per_step",
+        epsilon=case.step_epsilon(mu, step),
+        ceiling=case.step_epsilon(gaussian_mu(tally.perfect.rectangle(level)), step),
+        delta=case.config.target_delta,
+        level=level,
+        counts=tally.counts,
+        design=Design.INDEPENDENT,
+        family=Family.ACCOUNTANT,
+        valid=True,
+        noise_deficit=None if mu == 0 else min(1e6, reach / mu / sigma),
+        note=note,
+    )
 
 
 def _run_bounds(case: Case, test: run_attack.Played, level: float, note: str) -> list[LowerBound]:
     """Family-free, Gaussian, and the least over the candidate schedules of the accountant's family: one rectangle.
 
-    Where the pair test stopped early the number of runs depends on what they showed: only that test's own bound is valid.
+    Where the runs were stopped by what they showed, only the pair test's own bound is valid; which of the two is given
+    depends on the runs, so each has half the level.
     """
-    delta, design, tally = case.config.target_delta, Design.INDEPENDENT, test.tally
-    made = [clopper_pearson(tally, delta=delta, level=level, design=design)]
+    delta, design, tally, share = case.config.target_delta, Design.INDEPENDENT, test.tally, level / 2
+    if test.stopped:
+        return [replace(_paired(case, test.right, share, tally), note=note)]
+    made = [clopper_pearson(tally, delta=delta, level=share, design=design)]
     made.append(
-        replace(gaussian(tally, delta=delta, level=level, design=design), valid=False, note="a run is no Gaussian")
+        replace(gaussian(tally, delta=delta, level=share, design=design), valid=False, note="a run is no Gaussian")
     )
     if case.candidates:
         inverted = [
-            accountant_family(tally, trace=item.trace, delta=delta, level=level, design=design)
+            accountant_family(tally, trace=item.trace, delta=delta, level=share, design=design)
             for item in case.candidates
         ]
         made.append(min(inverted, key=lambda bound: bound.epsilon))
-    if test.stopped:
-        made = [replace(bound, valid=False, note="the runs were stopped early: advisory") for bound in made]
-        made.append(_paired(case, test.right, level, tally))
     return [bound if bound.note else replace(bound, note=note) for bound in made]
 
 
 def _paired(case: Case, right: NDArray[np.bool_], level: float, tally: Tally) -> LowerBound:
-    """The least over the candidate schedules; nothing where there is none."""
+    """The least over the candidate schedules; family-free where there is none."""
     delta, design = case.config.target_delta, Design.INDEPENDENT
     if not case.candidates:
-        return clopper_pearson(tally.perfect, delta=delta, level=level, design=design)
+        return paired_free(right, delta=delta, level=level, design=design, counts=tally.counts)
     made = [
         paired(right, trace=item.trace, delta=delta, level=level, design=design, counts=tally.counts)
         for item in case.candidates

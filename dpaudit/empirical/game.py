@@ -82,8 +82,8 @@ def directions(shapes: tuple[tuple[int, ...], ...]) -> tuple[Floats, Floats]:
     return canary, other / length if length > 1e-9 else canary
 
 
-def config_to_plain(config: RunConfig) -> dict[str, Any]:
-    """What the player needs to know of a run."""
+def config_to_plain(config: RunConfig, *, drawn: Sampler | None = None) -> dict[str, Any]:
+    """What the player needs to know of a run; ``drawn``: how batches are really drawn, where not as declared."""
     return {
         "max_grad_norm": config.max_grad_norm,
         "noise_multiplier": config.noise_multiplier,
@@ -94,7 +94,7 @@ def config_to_plain(config: RunConfig) -> dict[str, Any]:
         "steps_per_epoch": config.steps_per_epoch,
         "target_epsilon": config.target_epsilon,
         "target_delta": config.target_delta,
-        "sampler": str(config.cell.sampler),
+        "sampler": str(drawn or config.cell.sampler),
         "relation": str(config.cell.relation),
         "rows": str(config.cell.rows),
         "parameter_shapes": [list(shape) for shape in config.parameter_shapes],

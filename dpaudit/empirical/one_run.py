@@ -7,6 +7,7 @@ may depend on all scores; r itself is fixed in advance, or the level is divided 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,7 @@ def steinke_p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
     return min(1.0, tail + 2 * guesses.canaries * delta * max(0.0, steepest))
 
 
+@lru_cache(maxsize=65536)
 def steinke_epsilon(guesses: Guesses, delta: float, level: float) -> float:
     """Largest epsilon whose p-value is at most the level; 0 if none. The p-value grows with epsilon."""
     if steinke_p_value(guesses, 0.0, delta) > level:
@@ -182,6 +184,9 @@ def _best(
 
 def tries(inside: Floats, outside: Floats) -> list[Guesses]:
     """The guesses at every share of :data:`GUESS_SHARES`."""
-    canaries = len(inside) + len(outside)
-    sizes = sorted({max(2, int(share * canaries)) for share in GUESS_SHARES})
-    return [guess(inside, outside, guessed=min(size, canaries)) for size in sizes]
+    return [guess(inside, outside, guessed=size) for size in guess_sizes(len(inside) + len(outside))]
+
+
+def guess_sizes(canaries: int) -> list[int]:
+    """How many guesses are tried for so many canaries."""
+    return sorted({min(canaries, max(2, int(share * canaries))) for share in GUESS_SHARES})

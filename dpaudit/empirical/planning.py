@@ -10,7 +10,7 @@ from dpaudit.contract import Measurement, RunConfig, Sampler, UsageError
 from .accountant_family import most_right_pairs, optimistic_epsilon, reach_of, refutes
 from .claims import Schedule, schedules, steps_alone
 from .rectangle import Tally, clopper_pearson_epsilon, gaussian_mu
-from .sequential import PairWealth, pairs_to_refute
+from .sequential import PairWealth, most_right_under, pairs_to_refute
 
 GATE_LEVEL = 1e-6
 """Family-wise error probability of a refutation, before it is confirmed with fresh seeds at the same level."""
@@ -97,8 +97,10 @@ class Case:
     def pairs_needed(self, level: float) -> int | None:
         """Pairs of runs with which a perfect attack would refute: the better of both tests."""
         counts = [pairs_to_refute(most_right_pairs(item.budget), level / 2) for item in self.candidates]
+        if not self.candidates:
+            counts = [pairs_to_refute(self.free_rate, level / 2)]
         pairs = [count for count in counts if count is not None]
-        by_pairs = max(pairs) if counts and len(pairs) == len(counts) else None
+        by_pairs = max(pairs) if len(pairs) == len(counts) else None
         by_rectangle = needed_trials(lambda tally: bool(self.run_refuted(tally, level)))
         known = [count for count in (by_pairs, by_rectangle) if count is not None]
         return min(known) if known else None
@@ -108,10 +110,20 @@ class Case:
         return self.step_epsilon(gaussian_mu(tally.rectangle(level)), step) > self.config.target_epsilon
 
     def pair_tests(self, level: float) -> tuple[PairWealth, ...]:
-        """A sequential test against every candidate's budget; the claim is refuted once all have refuted."""
+        """A sequential test against every candidate's budget; the claim is refuted once all have refuted.
+
+        Where there is no candidate: one against the target (epsilon, delta) itself, which is family-free.
+        """
+        if not self.candidates:
+            return (PairWealth.against(most_right=self.free_rate, level=level / 2),)
         return tuple(
             PairWealth.against(most_right=most_right_pairs(item.budget), level=level / 2) for item in self.candidates
         )
+
+    @property
+    def free_rate(self) -> float:
+        """How often a pair of runs is called rightly at most under the target (epsilon, delta), whatever the mechanism."""
+        return most_right_under(self.config.target_epsilon, self.config.target_delta)
 
     def run_refuted(self, tally: Tally, level: float) -> str:
         """How the rectangle of a test on whole runs refutes the claim at half this level; "" if it does not.

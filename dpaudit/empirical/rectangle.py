@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
-from scipy.stats import beta as beta_law
+from scipy.special import betaincc, betaincinv, ndtri
 from statsmodels.stats.proportion import proportion_confint
 
 from dpaudit.accounting.gaussian_curve import gaussian_epsilon
@@ -154,21 +153,22 @@ def posterior(tally: Tally, *, delta: float, level: float, design: Design) -> Lo
     )
 
 
-def _posterior_epsilon(tally: Tally, delta: float, level: float) -> float:
-    """Bisection of P(epsilon <= e) = E over FPR of P(FNR >= what e allows)."""
+def posterior_mass(tally: Tally, delta: float, epsilon: float) -> float:
+    """P(epsilon of the true rates <= ``epsilon``) under the posterior: E over FPR of P(FNR >= what epsilon allows)."""
     probabilities = (np.arange(_NODES) + 0.5) / _NODES
-    a0, b0 = 0.5 + tally.false_positives, 0.5 + tally.outside - tally.false_positives
+    fpr = betaincinv(0.5 + tally.false_positives, 0.5 + tally.outside - tally.false_positives, probabilities)
+    least = np.maximum(1 - delta - math.exp(epsilon) * fpr, math.exp(-epsilon) * (1 - delta - fpr))
     a1, b1 = 0.5 + tally.false_negatives, 0.5 + tally.inside - tally.false_negatives
-    fpr = betaincinv(a0, b0, probabilities)
+    return float(betaincc(a1, b1, np.clip(least, 0.0, 1.0)).mean())
 
-    def mass_up_to(epsilon: float) -> float:
-        least = np.maximum(1 - delta - math.exp(epsilon) * fpr, math.exp(-epsilon) * (1 - delta - fpr))
-        return float(beta_law.sf(np.clip(least, 0.0, 1.0), a1, b1).mean())
 
-    if mass_up_to(0.0) >= level:
+@lru_cache(maxsize=65536)
+def _posterior_epsilon(tally: Tally, delta: float, level: float) -> float:
+    """Bisection of :func:`posterior_mass`."""
+    if posterior_mass(tally, delta, 0.0) >= level:
         return 0.0
     low, high = 0.0, 50.0
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if mass_up_to(middle) < level else (low, middle)
+        low, high = (middle, high) if posterior_mass(tally, delta, middle) < level else (low, middle)
     return low

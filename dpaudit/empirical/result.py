@@ -1,12 +1,11 @@
 """EmpiricalResult: what the attacks of one audit concluded, and the fold from what was heard to an outcome."""
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from dpaudit.contract import Finding, Outcome, RunConfig, Severity, Strength
+from dpaudit.contract import Finding, Outcome, RunConfig, Sampler, Severity, Strength, plain_number
 from dpaudit.probe import MechanismSource
 
-from .bound import LowerBound
+from .bound import Family, LowerBound
 from .planning import AttackPlan, ModePlan
 from .rectangle import Tally
 from .stage import CandidateFailed
@@ -24,6 +23,7 @@ class EmpiricalResult:
         ceiling: largest bound that a perfect attack with the same counts would have given at the gate's level.
         bounds: all printed bounds.
         plan: made before any compute.
+        longer: what a longer attack would add, a sentence for each mode.
     """
 
     outcome: Outcome
@@ -36,6 +36,7 @@ class EmpiricalResult:
     plan: AttackPlan
     seconds: float
     notes: tuple[str, ...] = ()
+    longer: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -49,6 +50,8 @@ class Heard:
     refuted_by: str = ""
     confirmed: bool = False
     words: str = ""
+    step: int = 0
+    seconds_per_call: float = 0.0
     tallies: list[Tally] = field(default_factory=list)
 
 
@@ -59,11 +62,16 @@ def result_of(
     heard: list[Heard],
     failure: CandidateFailed | None,
     seconds: float,
+    *,
+    drawn: Sampler | None = None,
 ) -> EmpiricalResult:
-    """Fold everything into one result."""
+    """Fold everything into one result. ``drawn``: how batches were drawn, where that is not what the claim assumes."""
+    if drawn is not None:
+        for found in heard:
+            found.bounds = [_outside_family(bound, drawn) for bound in found.bounds]
     bounds = tuple(bound for found in heard for bound in found.bounds)
     best = max((bound for bound in bounds if bound.valid), key=lambda bound: bound.epsilon, default=None)
-    findings = [_refutation(source, config, found) for found in heard if found.confirmed]
+    findings = [_refutation(source, config, found, drawn) for found in heard if found.confirmed]
     if failure is not None:
         findings.append(_failure(source, failure))
     outcome, summary = _conclusion(config, plan, heard, failure)
@@ -114,17 +122,29 @@ def _conclusion(
     return Outcome.INCONCLUSIVE, f"underpowered: these counts could not have refuted {target}. Needed: {wants}"
 
 
-def _refutation(source: MechanismSource, config: RunConfig, found: Heard) -> Finding:
+def _outside_family(bound: LowerBound, drawn: Sampler) -> LowerBound:
+    """An epsilon of the declared event's family means nothing for a run of another event; its curve is refuted or not."""
+    if bound.family is not Family.ACCOUNTANT:
+        return bound
+    return replace(bound, valid=False, note=f"batches were drawn by {drawn}: no member of the declared family")
+
+
+def _refutation(source: MechanismSource, config: RunConfig, found: Heard, drawn: Sampler | None) -> Finding:
     first, second = found.tallies
-    bound = max((bound for bound in found.bounds if bound.valid), key=lambda item: item.epsilon)
+    bound = max((bound for bound in found.bounds if bound.valid), key=lambda item: item.epsilon, default=None)
+    claim = f"the claim epsilon {config.target_epsilon:g} at delta {config.target_delta:g}"
+    if drawn is not None:
+        claim = f"{claim}, accounted as {config.cell.sampler} while batches are drawn by {drawn}: its trade-off curve"
+    shown = (
+        "" if bound is None else f"; epsilon is at least {bound.epsilon:.4g} at level {bound.level:g} ({bound.method})"
+    )
     return Finding(
         rule="DPA301",
         severity=Severity.CRITICAL,
         strength=Strength.STATISTICAL,
         message=(
-            f"the claim epsilon {config.target_epsilon:g} at delta {config.target_delta:g} is refuted at level "
-            f"{found.mode.gate_level:g} by the {found.mode.mode} attack ({found.refuted_by}) and confirmed with fresh seeds; "
-            f"epsilon is at least {bound.epsilon:.4g} at level {bound.level:g} ({bound.method})"
+            f"{claim} is refuted at level {found.mode.gate_level:g} by the {found.mode.mode} attack ({found.refuted_by}) "
+            f"and confirmed with fresh seeds{shown}"
         ),
         file=source.display,
         evidence={
@@ -133,8 +153,9 @@ def _refutation(source: MechanismSource, config: RunConfig, found: Heard) -> Fin
             "attack": found.words,
             "test": dict(first.counts),
             "confirmation": dict(second.counts),
-            "epsilon_lower": "inf" if math.isinf(bound.epsilon) else bound.epsilon,
+            "epsilon_lower": None if bound is None else plain_number(bound.epsilon),
             "cell": str(config.cell),
+            "drawn_by": str(drawn or config.cell.sampler),
         },
     )
 

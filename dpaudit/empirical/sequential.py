@@ -10,6 +10,7 @@ e-process form for auditing is derived here.
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +112,58 @@ class PairWealth:
     def refuted(self) -> bool:
         """Whether the wealth ever reached 1/level."""
         return self._largest >= 1 / self.level
+
+    def hopeless(self, played: int, allowed: int) -> bool:
+        """Whether the wealth, grown at its present rate up to ``allowed`` pairs, would still not refute.
+
+        Giving up then costs power alone: a test that ends early refutes no more often.
+        """
+        peak = float(self._log.max())
+        grown = peak + float(np.log(np.exp(self._log - peak).mean()))
+        return played > 0 and grown * allowed / played < -math.log(self.level)
+
+
+def most_right_under(epsilon: float, delta: float) -> float:
+    """max over a of (1 - a)(1 - beta(a)) under (epsilon, delta)-DP: at its kink, where both error rates are equal.
+
+    There a = beta = (1 - delta)/(1 + e^eps). Left of it 1 - beta = delta + e^eps a, so the product rises up to there as a < 1/2;
+    right of it the same with the rates exchanged. Derived here.
+    """
+    if epsilon > 700:
+        return 1.0
+    return (1 - (1 - delta) / (1 + math.exp(epsilon))) ** 2
+
+
+def paired_free(right: Bools, *, delta: float, level: float, design: Design, counts: dict[str, int]) -> LowerBound:
+    """The largest epsilon of a grid that the pair test refutes, with all smaller ones. Family-free, at any stopping time."""
+    require_level(level)
+    require_delta(delta)
+
+    def largest(correct: int) -> float:
+        refuted = [_pairs_refute(correct, len(right), most_right_under(float(at), delta), level) for at in _GRID]
+        first = refuted.index(False) if False in refuted else len(refuted)
+        return float(_GRID[first - 1]) if first else 0.0
+
+    return LowerBound(
+        method="sequential_pairs",
+        epsilon=largest(int(right.sum())),
+        ceiling=largest(len(right)),
+        delta=delta,
+        level=level,
+        counts=counts,
+        design=design,
+        family=Family.NONE,
+        valid=design is Design.INDEPENDENT,
+    )
+
+
+@lru_cache(maxsize=65536)
+def _pairs_refute(correct: int, pairs: int, most_right: float, level: float) -> bool:
+    """Whether the wealth of :class:`PairWealth` at the end reaches 1/level; the last wealth is itself an e-value."""
+    rate = min(max(most_right, 1e-12), 1 - 1e-12)
+    bets = np.maximum(np.array(_RATES), rate)
+    log = correct * np.log(bets / rate) + (pairs - correct) * np.log((1 - bets) / (1 - rate))
+    return bool(np.exp(np.minimum(log, 600.0)).mean() >= 1 / level)
 
 
 def pairs_to_refute(most_right: float, level: float) -> int | None:

@@ -7,13 +7,14 @@ when an order takes too long and at the end.
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpaudit.contract import AuditBrokenError, RunConfig
+from dpaudit.contract import AuditBrokenError, RunConfig, Sampler
 from dpaudit.probe import MechanismSource
 from dpaudit.probe.isolated_process import START_LIMIT, IsolatedProcess
 
@@ -40,12 +41,24 @@ class Stage:
 
     Args:
         patience: seconds that an order may take beyond the time it was given.
+        tick: called about five times a second while the worker is waited for.
+        drawn: how batches are drawn in whole runs, where not by the declared sampler.
     """
 
-    def __init__(self, source: MechanismSource, config: RunConfig, *, patience: float = 20.0) -> None:
+    def __init__(
+        self,
+        source: MechanismSource,
+        config: RunConfig,
+        *,
+        patience: float = 20.0,
+        tick: Callable[[], None] | None = None,
+        drawn: Sampler | None = None,
+    ) -> None:
         self._source = source
         self._config = config
         self._patience = patience
+        self._tick = tick
+        self._drawn = drawn
         self._folder = tempfile.TemporaryDirectory(prefix="dpaudit-")
         self._process: IsolatedProcess | None = None
 
@@ -56,7 +69,7 @@ class Stage:
             "text": self._source.text,
             "path": self._source.path,
             "class_name": self._source.class_name,
-            "config": config_to_plain(self._config),
+            "config": config_to_plain(self._config, drawn=self._drawn),
         }
         (home / "request.json").write_text(json.dumps(request), encoding="utf-8")
         request_path = str(home / "request.json")
@@ -94,7 +107,7 @@ class Stage:
         }  # fmt: skip
         if not process.order(order):
             raise CandidateFailed("DPA013", "the mechanism ended its process")
-        answer = process.answer(until + self._patience)
+        answer = process.answer(until + self._patience, tick=self._tick)
         if answer is None:
             hung = process.hung
             self._stop()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from dpaudit.contract import RunConfig
 
@@ -29,12 +30,18 @@ _SEEDS = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenStep:
-    """What the pilot settled on: a setup, a statistic, a threshold, and the mu that the pilot saw."""
+    """What the pilot settled on.
+
+    Attributes:
+        pilot_mu: lower limit, at a mild level, of the mu that the pilot saw.
+        pilot_estimate: that mu itself.
+    """
 
     setup: Setup
     statistic: Statistic
     threshold: float
     pilot_mu: float
+    pilot_estimate: float
     seconds_per_trial: float
 
 
@@ -78,8 +85,10 @@ def pilot(
         spent += seconds
         canary, _ = directions(small_shapes(config.parameter_shapes, wide=setup.wide, few=setup.few))
         chosen = choose(setup, inside, outside, canary, seconds)
-        # the first setup is the ideal one for an honest mechanism: others must be clearly better
-        if best is None or _strength(chosen, sigmas) > 1.25 * _strength(best, sigmas):
+        # the first setup is the cheapest and ideal for an honest mechanism: others must be clearly better, not luckier
+        if best is None or (
+            chosen.pilot_mu * _sigma_of(chosen, sigmas) > 1.05 * best.pilot_estimate * _sigma_of(best, sigmas)
+        ):
             best = chosen
         if spent > until and index >= 2:
             break
@@ -87,8 +96,15 @@ def pilot(
     return best
 
 
-def _strength(chosen: ChosenStep, sigmas: tuple[float, ...]) -> float:
-    return chosen.pilot_mu * sigmas[min(chosen.setup.first_step, len(sigmas) - 1)]
+def _sigma_of(chosen: ChosenStep, sigmas: tuple[float, ...]) -> float:
+    return sigmas[min(chosen.setup.first_step, len(sigmas) - 1)]
+
+
+def estimate(tally: Tally) -> float:
+    """mu at the rates themselves, smoothed by half an error."""
+    fpr = (tally.false_positives + 0.5) / (tally.outside + 1)
+    fnr = (tally.false_negatives + 0.5) / (tally.inside + 1)
+    return max(0.0, float(-ndtri(fpr) - ndtri(fnr)))
 
 
 def choose(setup: Setup, inside: Floats, outside: Floats, canary: Floats, seconds: float) -> ChosenStep:
@@ -109,6 +125,7 @@ def choose(setup: Setup, inside: Floats, outside: Floats, canary: Floats, second
             statistic=statistic,
             threshold=threshold,
             pilot_mu=mu,
+            pilot_estimate=estimate(tally_at(threshold, scores_in, scores_out)),
             seconds_per_trial=seconds / (2 * len(inside)),
         )
         # the first statistic is the ideal one for an honest step: others must be clearly better

@@ -118,10 +118,12 @@ def choose_threshold(inside: Floats, outside: Floats, objective: Objective, *, l
         middle = np.linspace(0, len(pooled) - 1, _CANDIDATES // 2).astype(int)
         tail = np.unique(np.geomspace(1, len(pooled) / 2, _CANDIDATES // 4).astype(int))
         pooled = pooled[np.unique(np.concatenate([middle, tail - 1, len(pooled) - tail]))]
-    best, chosen = -math.inf, float(np.median(np.concatenate([inside, outside])))
+    best, chosen = (-math.inf, 0.0), float(np.median(np.concatenate([inside, outside])))
     for threshold in pooled:
         seen = tally_at(float(threshold), inside, outside)
-        value = objective(_extrapolated(seen, scale), level)
+        # where so few trials show nothing at any threshold, the one that separates best
+        apart = 1 - seen.false_positives / seen.outside - seen.false_negatives / seen.inside
+        value = objective(_extrapolated(seen, scale), level), apart
         if value > best:
             best, chosen = value, float(threshold)
     return chosen

@@ -1,8 +1,8 @@
 """Layers against each other: a measurement outside a proved bound is a defect of dpaudit, and is reported as such."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from dpaudit.contract import Finding, Measurement, Severity, StaticResult, Strength
+from dpaudit.contract import Bracket, Finding, Measurement, Severity, StaticResult, Strength
 
 ROUNDING = 1e-5
 """Relative gap between a proved lower bound and a measured value that rounding explains (float32 contributions)."""
@@ -32,6 +32,17 @@ def contradictions(
         yield _contradiction(
             file, f"the property search found noise multiplier {worst_found:.9g}, proved at least {proved:.9g}"
         )
+
+
+def refuted_proof(
+    findings: Sequence[Finding], replayed: Bracket, target_epsilon: float, *, file: str
+) -> Iterator[Finding]:
+    """An attack that refuted a budget which the static bound proves to be kept: once in 10^12 audits by chance, so a defect."""
+    if replayed.upper is None or not replayed.upper <= target_epsilon:
+        return
+    for finding in findings:
+        if finding.rule == "DPA301":
+            yield _contradiction(file, f"epsilon is proved to be at most {replayed.upper:.6g}, but {finding.message}")
 
 
 def _contradiction(file: str, message: str) -> Finding:

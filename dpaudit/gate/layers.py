@@ -19,14 +19,18 @@ from dpaudit.contract import (
     Strength,
     UsageError,
 )
-from dpaudit.empirical import attack
+from dpaudit.empirical import GATE, attack
 from dpaudit.probe import MechanismSource
 from dpaudit.properties import search
 from dpaudit.replay import compare_ledger, replay
 from dpaudit.static import analyse
 
-from .consistency import contradictions
+from .consistency import contradictions, refuted_proof
 
+ATTACK_SECONDS = 60.0
+"""What the attacks of one audit may take, without starting their worker; most take a tenth of it."""
+
+_CANNOT_RUN = frozenset({"DPA001", "DPA012", "DPA013", "DPA014"})
 _NOTHING = Bracket(lower=None, upper=None, lower_method="replay did not run", upper_method="replay did not run")
 
 
@@ -70,6 +74,7 @@ def run_layers(
         runs.findings = (*runs.findings, *before) if layer is Layer.REPLAY else (*before, *runs.findings)
     try:
         runs.findings += tuple(contradictions(measurement, runs.static, runs.worst_found, file=source.display))
+        runs.findings += tuple(refuted_proof(runs.findings, runs.replayed, config.target_epsilon, file=source.display))
     except Exception as error:
         runs.findings += (_crash(source, "the comparison of layers", error),)
     return runs
@@ -140,12 +145,18 @@ def _properties(runs: LayerRuns, source: MechanismSource, config: RunConfig, mea
 
 
 def _empirical(runs: LayerRuns, source: MechanismSource, config: RunConfig, measurement: Measurement) -> LayerRecord:
-    result = attack(source, config, measurement)
+    """The cheap attacks, within :data:`ATTACK_SECONDS`. No required layer: what it cannot show leaves the verdict alone."""
+    unusable = [finding for finding in measurement.findings if finding.rule in _CANNOT_RUN]
+    if unusable:
+        summary = f"not played, the probe could not run the mechanism: {unusable[0].rule}"
+        return LayerRecord(layer=Layer.EMPIRICAL, outcome=Outcome.INCONCLUSIVE, ran=False, summary=summary)
+    result = attack(source, config, measurement, budget_seconds=ATTACK_SECONDS, effort=GATE)
     runs.findings += result.findings
     runs.empirical_lower = result.epsilon_lower
-    return LayerRecord(
-        layer=Layer.EMPIRICAL, outcome=result.outcome, ran=True, summary=result.summary, seconds=result.seconds
-    )
+    summary = f"{result.summary} ({result.seconds:.0f} s; at most {ATTACK_SECONDS:g} s are spent)"
+    if result.longer:
+        summary += f". A longer attack: {'; '.join(result.longer)}"
+    return LayerRecord(layer=Layer.EMPIRICAL, outcome=result.outcome, ran=True, summary=summary, seconds=result.seconds)
 
 
 def _replay(

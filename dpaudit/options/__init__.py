@@ -4,12 +4,14 @@ import argparse
 from collections.abc import Callable
 
 from .accounts import add_replay
+from .attack import add_attack
 from .bound import add_bound
 from .calibrate import add_calibrate
 from .common import EXIT_CODES, Commands
 from .completion import add_completion
 from .explain import add_explain
 from .gate import add_gate
+from .plan import add_plan
 from .reports import add_diff, add_report, add_verify
 from .rerun import add_rerun
 from .rules import add_rules
@@ -29,6 +31,8 @@ COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
     add_verify,
     add_rerun,
     add_explain,
+    add_plan,
+    add_attack,
     add_bound,
     add_rules,
     add_completion,

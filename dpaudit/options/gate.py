@@ -26,9 +26,7 @@ def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--noise-multiplier", type=not_negative, metavar="X", help="what the constructor gets (default: calibrated)"
     )
     gate.add_argument("--calibration", choices=list(Calibration), help="the accountant that the claim rests on")
-    gate.add_argument(
-        "--layers", metavar="A,B", help="layers to run (default: static,properties,replay; add empirical for an attack)"
-    )
+    gate.add_argument("--layers", metavar="A,B", help="layers to run (default: static,properties,empirical,replay)")
     gate.add_argument("--required-layers", metavar="A,B", help="further layers that ACCEPTED needs; they are run")
     gate.add_argument("--relation", choices=list(Relation), help="neighbouring relation")
     gate.add_argument("--rows", choices=list(Rows), help="rows that the mechanism sees")

@@ -39,3 +39,8 @@ def delta(text: str) -> float:
 def positive(text: str) -> int:
     """A whole number >= 1."""
     return int(number(text, lambda value: value >= 1 and value == int(value), "a whole number >= 1"))
+
+
+def whole(text: str) -> int:
+    """A whole number >= 0."""
+    return int(number(text, lambda value: value >= 0 and value == int(value), "a whole number >= 0"))

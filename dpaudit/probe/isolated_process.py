@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +30,7 @@ START_LIMIT = 180.0
 """Seconds for the interpreter and torch to start; not the candidate's time."""
 
 _ANSWER_LIMIT = 2**26
+_TICK_SECONDS = 0.2
 _KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
 
 
@@ -79,10 +80,10 @@ class IsolatedProcess:
             return False
         return True
 
-    def answer(self, limit: float) -> dict[str, Any] | None:
+    def answer(self, limit: float, *, tick: Callable[[], None] | None = None) -> dict[str, Any] | None:
         """The next answer; ``None`` after ``limit`` seconds (then :attr:`hung`), or at the end of the process.
 
-        Lines that are no JSON object are passed over.
+        Lines that are no JSON object are passed over. ``tick`` is called about five times a second while waiting.
         """
         assert self._process.stdout is not None
         self.hung = False
@@ -94,7 +95,14 @@ class IsolatedProcess:
                     message = json.loads(line)
                     if isinstance(message, dict):
                         return message
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            left = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select(
+                [self._process.stdout], [], [], left if tick is None else min(left, _TICK_SECONDS)
+            )
+            if tick is not None:
+                tick()
+            if not ready and left > 0 and tick is not None:
+                continue
             if not ready:
                 self.hung = True
                 return None

@@ -1,12 +1,13 @@
 """The attack on running code: what it refutes, what it must not, and how it fails."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dpaudit.contract import Cell, Measurement, NoiseClass, Outcome, Relation, Rows, RunConfig, Sampler, UsageError
-from dpaudit.empirical import EmpiricalResult, attack, make_plan
+from dpaudit.empirical import GATE, EmpiricalResult, Family, attack, make_plan
 from dpaudit.empirical.model import REJECTS, simulate
 from dpaudit.empirical.planning import Case
 from dpaudit.probe import load_source
@@ -124,6 +125,38 @@ def test_whole_runs_refute_too_little_noise(tmp_path: Path) -> None:
     result = attacked(tmp_path, LITTLE, config(dataset_size=400), budget=12.0, modes=("run",))
     assert result.outcome is Outcome.VIOLATED, result.summary
     assert "run attack" in result.summary
+
+
+def test_an_epsilon_of_the_declared_family_is_invalid_where_batches_are_drawn_otherwise(tmp_path: Path) -> None:
+    # once for sure in five steps, where Poisson sampling leaves it out of a third of the runs
+    run = config(dataset_size=200, epochs=1, steps_per_epoch=5, noise_multiplier=0.25)
+    truth = Case.of(run, measured(run, known=True)).step_epsilon(1 / 0.25, 0)
+    run = replace(run, target_epsilon=truth * 1.002)
+    path = tmp_path / "mechanism.py"
+    path.write_text(HONEST, encoding="utf-8")
+    source, seen = load_source(str(path)), measured(run, known=True)
+    shuffled = attack(source, run, seen, budget_seconds=4.0, modes=("run",), drawn=Sampler.SHUFFLE)
+    assert not any(bound.valid for bound in shuffled.bounds if bound.family is Family.ACCOUNTANT)
+    with pytest.raises(UsageError, match="mode run"):
+        attack(source, run, seen, modes=("step",), drawn=Sampler.SHUFFLE)
+
+
+def test_the_gates_effort_gives_up_whole_runs_that_cannot_refute_and_says_what_longer_adds(tmp_path: Path) -> None:
+    path = tmp_path / "mechanism.py"
+    path.write_text(HONEST, encoding="utf-8")
+    run = config(target_epsilon=2.0)
+    seen, said = measured(run, known=True), []
+    result = attack(
+        load_source(str(path)), run, seen, effort=GATE, progress=lambda what, spent, budget: said.append(what)
+    )
+    assert result.outcome is Outcome.PASSED, result.summary
+    played = {bound.method: bound for bound in result.bounds}
+    assert played["sequential_pairs"].counts["inside"] < GATE.run_pairs
+    assert "accountant_family" not in played  # the number of runs depended on what they showed
+    assert [line.split(":")[0] for line in result.longer] == ["step", "run"]
+    assert {"step: pilot", "step: test", "run: pilot", "run: test"} <= set(said)
+    short = attack(load_source(str(path)), run, seen, effort=GATE, budget_seconds=0.5)
+    assert any(line.startswith("run: not played") for line in short.longer)
 
 
 def test_a_false_report_that_the_probe_corrected_is_not_refuted(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from dpaudit.contract import Bracket, Finding, Layer, LayerRecord, Outcome, Severity, Strength, Verdict
 from dpaudit.gate import REQUIRED_LAYERS, Decision, decide
+from dpaudit.gate.consistency import refuted_proof
 
 GOOD = Bracket(lower=2.9, upper=3.0, lower_method="pair", upper_method="static")
 
@@ -95,3 +96,20 @@ def test_less_than_a_witness_neither_rejects_nor_accepts(weak: Finding) -> None:
 def test_layers_that_contradict_each_other_decide_nothing() -> None:
     contradiction = finding(Severity.MAJOR, rule="DPA002")
     assert decided(findings=(contradiction, finding(Severity.CRITICAL))).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INCONCLUSIVE, Outcome.NOT_APPLICABLE])
+def test_an_underpowered_attack_leaves_acceptance_alone(outcome: Outcome) -> None:
+    layers = tuple(layer(name, outcome if name is Layer.EMPIRICAL else Outcome.PASSED) for name in Layer)
+    assert decided(layers=layers).verdict is Verdict.ACCEPTED
+
+
+def test_an_attack_that_refutes_a_proved_budget_decides_nothing() -> None:
+    witness = finding(Severity.CRITICAL, Strength.STATISTICAL, rule="DPA301")
+    assert decided(findings=(witness,)).verdict is Verdict.REJECTED
+    (defect,) = refuted_proof((witness,), GOOD, 3.0, file="m.py")
+    assert defect.rule == "DPA002"
+    assert decided(findings=(witness, defect)).verdict is Verdict.INCONCLUSIVE
+    unproved = Bracket(lower=2.9, upper=None, lower_method="pair", upper_method="no static bound")
+    assert not list(refuted_proof((witness,), unproved, 3.0, file="m.py"))
+    assert not list(refuted_proof((finding(Severity.CRITICAL),), GOOD, 3.0, file="m.py"))

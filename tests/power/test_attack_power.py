@@ -1,15 +1,17 @@
 """Power and false alarms at the benchmark's own settings. Minutes long: set DPAUDIT_POWER=1 to run them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-from dpaudit.contract import Measurement, NoiseClass, Outcome, RunConfig
+from dpaudit.contract import Measurement, NoiseClass, Outcome, RunConfig, Sampler
 from dpaudit.empirical import attack
-from dpaudit.empirical.attack import _step
+from dpaudit.empirical.attack import Game
+from dpaudit.empirical.effort import Effort
 from dpaudit.empirical.planning import Case, make_plan
 from dpaudit.empirical.stage import Stage
 from dpaudit.probe import load_source
@@ -24,7 +26,7 @@ HONEST_SIGMA, BENCHMARK_SIGMA = 0.6508, 0.2385
 SHAPES = ((16, 1, 8, 8), (16,), (32, 16, 4, 4), (32,), (32, 512), (32,), (10, 32), (10,))
 
 
-def config(sigma: float) -> RunConfig:
+def config(sigma: float, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> RunConfig:
     return RunConfig(
         dataset_size=60_000,
         batch_size=256,
@@ -35,7 +37,7 @@ def config(sigma: float) -> RunConfig:
         target_epsilon=3.0,
         target_delta=1e-5,
         noise_multiplier=sigma,
-        parameter_shapes=SHAPES,
+        parameter_shapes=shapes,
     )
 
 
@@ -82,20 +84,64 @@ def test_rejected_mechanisms_are_refuted_from_outputs_alone(name: str) -> None:
     assert result.outcome is Outcome.VIOLATED, result.summary
 
 
-def test_two_hundred_honest_audits() -> None:
-    run = config(HONEST_SIGMA)
+AUDIT = Effort(name="audit", step_trials=400, run_pairs=64, only_if_planned=True)
+"""Small counts: two hundred audits are about how often they are wrong, not about how much each can show."""
+
+
+def honest_audits(
+    run: RunConfig, mode_name: str, audits: int, pilot_trials: int, effort: Effort
+) -> tuple[int, int, int]:
+    """(refuted, bounds above the truth, audits played) over seeded audits that share one worker.
+
+    Every audit has its own pilot, statistics, threshold, trials and seeds; only the process is shared, which starts each
+    trial from the mechanism's first state.
+    """
     seen = measured(run)
-    (mode,) = make_plan(run, seen, modes=("step",)).modes
+    (mode,) = make_plan(run, seen, modes=(mode_name,)).modes
     case = Case.of(run, seen)
-    above, refuted, audits = 0, 0, 200
+    truth = case.step_epsilon(1 / run.noise_multiplier, 0)
+    above = refuted = played = 0
     with Stage(load_source(mechanism("accepted/standard_dpsgd.py")), run) as stage:
-        for seed in range(audits):
-            heard = _step(stage, case, mode, seed + 1, 1.5)
-            assert heard is not None
+        for seed in range(1, audits + 1):
+            game = Game(case, seed, effort, 600.0, None, pilot_trials=pilot_trials)
+            game.play(stage, mode, last=True)
+            (heard,) = game.heard
             refuted += bool(heard.refuted_by)
-            above += heard.bounds[0].epsilon > 3.0
+            above += any(bound.valid and bound.epsilon > truth * 1.001 for bound in heard.bounds)
+            played += 1
+    return refuted, above, played
+
+
+def test_two_hundred_honest_audits_of_one_step() -> None:
+    run = config(HONEST_SIGMA, shapes=((4, 3), (4,)))
+    refuted, above, played = honest_audits(run, "step", 200, 40, AUDIT)
+    print(f"step: {refuted} refuted, {above} of {played} bounds above the truth at 5 %")
+    assert played == 200
     assert refuted == 0
-    assert above <= binom.ppf(0.999, audits, mode.print_level)
+    assert above <= binom.ppf(0.999, played, 0.05)
+
+
+def test_two_hundred_honest_audits_of_whole_runs() -> None:
+    # forty steps: the number of steps changes what a run costs, not how often an audit is wrong
+    run = replace(config(0.8, shapes=((4, 3), (4,))), dataset_size=2000, batch_size=40, expected_batch=40.0, epochs=1)
+    run = replace(run, steps_per_epoch=40, target_epsilon=3.0)
+    truth = Case.of(run, measured(run)).step_epsilon(1 / run.noise_multiplier, 0)
+    run = replace(run, target_epsilon=truth * 1.002)  # honest, with nothing to spare
+    refuted, above, played = honest_audits(run, "run", 200, 40, AUDIT)
+    print(f"run: {refuted} refuted, {above} of {played} bounds above the truth at 5 %")
+    assert played == 200
+    assert refuted == 0
+    assert above <= binom.ppf(0.999, played, 0.05)
+
+
+def test_shuffled_batches_accounted_as_poisson_at_sigma_one_half() -> None:
+    # one epoch of five batches: the curves differ by a tenth of an error rate, so thousands of runs are needed
+    run = replace(config(0.5, shapes=((4, 3), (4,))), dataset_size=200, batch_size=40, expected_batch=40.0, epochs=1)
+    run = replace(run, steps_per_epoch=5)
+    run = replace(run, target_epsilon=Case.of(run, measured(run)).step_epsilon(2.0, 0) * 1.002)
+    source = load_source(mechanism("accepted/standard_dpsgd.py"))
+    found = attack(source, run, measured(run), budget_seconds=400.0, modes=("run",), drawn=Sampler.SHUFFLE)
+    assert found.outcome is Outcome.VIOLATED, found.summary
 
 
 def test_coverage_of_multi_split_at_full_length() -> None:
