@@ -1,11 +1,12 @@
 """Defaults from ``[tool.dpaudit]`` of the nearest ``pyproject.toml``; an option on the command line wins.
 
-Keys are long options of ``dpaudit gate`` without the dashes in front: ``preset``, ``layers``, ``accuracy``, ``runs``,
-``jobs``, ``time-limit``, ``expect``, ``data-root``, ``out``, ``relation``, ``rows``, ``sampler``, ``nonfinite``.
+Keys are long options of ``dpaudit gate`` without the dashes in front, and ``targets``, the paths that are audited where the
+command line names none. ``docs/verdicts.md`` lists them.
 """
 
 import argparse
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,20 +17,29 @@ DEFAULTS: Mapping[str, object] = {"preset": "digits", "accuracy": "digits", "run
 """What ``dpaudit gate`` does where neither the command line nor a configuration says otherwise."""
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "targets": list,
     "preset": str,
     "layers": (str, list),
+    "required-layers": (str, list),
     "accuracy": str,
     "runs": int,
     "jobs": int,
     "time-limit": (int, float),
     "expect": str,
     "data-root": str,
+    "docs-url": str,
     "out": str,
     "relation": str,
     "rows": str,
     "sampler": str,
     "nonfinite": str,
 }
+
+_GATE_ONLY = ("targets", "out", "expect", "required-layers")
+"""Keys that speak of ``dpaudit gate`` alone; the others are taken by every command that has such an option."""
+
+_PATHS = ("expect", "data-root", "out")
+"""Keys whose value is a path: relative to the folder of the file that names it."""
 
 
 def apply_configuration(arguments: argparse.Namespace, start: Path | None = None) -> None:
@@ -41,10 +51,13 @@ def apply_configuration(arguments: argparse.Namespace, start: Path | None = None
     """
     path = _find(start or Path.cwd())
     table = {} if path is None else read_configuration(path)
+    gate = hasattr(arguments, "required_layers")
     for key, value in table.items():
         name = key.replace("-", "_")
-        if getattr(arguments, name, "absent") is None:
+        if (gate or key not in _GATE_ONLY) and getattr(arguments, name, "absent") is None:
             setattr(arguments, name, ",".join(value) if isinstance(value, list) else value)
+    if gate and not (arguments.paths or arguments.opacus or arguments.function or arguments.ledger):
+        arguments.paths = list(table.get("targets", ()))  # type: ignore[call-overload]
     for name, value in DEFAULTS.items():
         if getattr(arguments, name, "absent") is None:
             setattr(arguments, name, value)
@@ -66,7 +79,20 @@ def read_configuration(path: Path) -> Mapping[str, object]:
             raise UsageError(f"{path}: [tool.dpaudit]: unknown key {key!r}; known: {', '.join(_TYPES)}{hint}")
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
             raise UsageError(f"{path}: [tool.dpaudit]: {key}: got {value!r}, which is of the wrong type")
-    return table
+    return {key: _placed(path, key, value) for key, value in table.items()}
+
+
+def _placed(path: Path, key: str, value: object) -> object:
+    """Paths are relative to the file that names them, and are shown relative to where the command runs."""
+    if key == "targets" and isinstance(value, list):
+        if not all(isinstance(target, str) for target in value):
+            raise UsageError(f"{path}: [tool.dpaudit]: targets: expected a list of paths, got {value!r}")
+        return [_from_here(path, target) for target in value]
+    return _from_here(path, value) if key in _PATHS and isinstance(value, str) else value
+
+
+def _from_here(path: Path, value: str) -> str:
+    return os.path.relpath(path.parent / value)
 
 
 def _find(start: Path) -> Path | None:

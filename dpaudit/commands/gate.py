@@ -1,21 +1,26 @@
 """``dpaudit gate``: audit every mechanism, print or write the report, end with the verdicts' exit code."""
 
 import argparse
+import os
 import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpaudit.contract import AuditReport, ExitCode, Form, UsageError, Verdict, fold_exit_code
+from dpaudit.contract import AuditReport, ExitCode, Form, Layer, UsageError, Verdict, fold_exit_code
 from dpaudit.gate import Expectation, audit, plan_layers, read_expectations
-from dpaudit.report import to_json, to_text, write_reports
+from dpaudit.report import Form as Rendering
+from dpaudit.report import render, write_reports
 
+from .finished import Finished, audit_key
+from .ledger import audit_ledger
 from .progress import Progress
-from .targets import expand
+from .streams import coloured
+from .subjects import Target, targets_of
 from .training import trainer
 
 
@@ -23,43 +28,36 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     """Audit ``arguments.paths``. Every mechanism gets a verdict, whatever the others do."""
     import harness
 
-    layers = plan_layers(arguments.layers)
-    specs = expand(arguments.paths)
-    config = harness.run_config(
-        arguments.preset,
-        noise_multiplier=arguments.noise_multiplier,
-        calibration=arguments.calibration,
-        relation=arguments.relation,
-        rows=arguments.rows,
-        sampler=arguments.sampler,
-        nonfinite=arguments.nonfinite,
-    )
+    layers, required = _layers(arguments)
     if arguments.accuracy not in ("none", *harness.DATASET_PRESETS):
         raise UsageError(
             f"--accuracy: expected one of none, {', '.join(harness.DATASET_PRESETS)}, got {arguments.accuracy!r}"
         )
+    if arguments.resume and not arguments.out:
+        raise UsageError("--resume: expected --out DIR, the folder of the interrupted run")
     expectations = read_expectations(Path(arguments.expect), arguments.preset) if arguments.expect else {}
     scratch = nullcontext(arguments.out) if arguments.out else tempfile.TemporaryDirectory(prefix="dpaudit-")
     with scratch as folder, Progress(quiet=arguments.quiet) as progress:
-
-        def examine(spec: str) -> AuditReport:
-            bar = progress.bar(spec)
-            try:
-                report = audit(
-                    spec,
-                    config,
-                    layers=layers,
-                    train=trainer(spec, config, arguments, Path(folder) / "runs", bar),
-                    command=_command(spec, arguments),
-                    time_limit=arguments.time_limit,
-                    progress=bar.advance,
-                    form=Form(arguments.form or Form.PLAIN),
-                )
-            finally:
-                bar.end()
-            return _with_expectation(report, expectations.get(_file(spec)))
-
-        reports = _in_order(examine, specs, arguments.jobs)
+        ledgers = tuple(audit_ledger(path, arguments) for path in arguments.ledger or ())
+        given = arguments.paths or arguments.opacus or arguments.function or not ledgers
+        targets = targets_of(arguments, Path(folder) / "adapted") if given else ()
+        if arguments.format == Rendering.HTML and not arguments.out and len(targets) + len(ledgers) != 1:
+            raise UsageError("--format html: expected --out DIR to write the pages of several audits to")
+        work = _Work(
+            arguments=arguments,
+            layers=layers,
+            required=required,
+            folder=Path(folder),
+            progress=progress,
+            finished=Finished(Path(arguments.out) if arguments.out else None),
+        )
+        try:
+            audits = _in_order(work.examine, targets, arguments.jobs)
+        except KeyboardInterrupt:
+            _interrupted(arguments)
+        reports = tuple(
+            _with_expectation(report, expectations.get(_file(report.mechanism))) for report in (*audits, *ledgers)
+        )
     if arguments.out:
         reports = tuple(with_rerun(report, Path(arguments.out) / "report.json") for report in reports)
     _emit(reports, arguments)
@@ -69,25 +67,92 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     return _exit_code(reports, bool(arguments.expect), bool(surprises), arguments.admit_inconclusive)
 
 
-def _in_order(examine: Callable[[str], AuditReport], specs: Sequence[str], jobs: int) -> tuple[AuditReport, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What the audits of one run share. Safe to use from any thread."""
+
+    arguments: argparse.Namespace
+    layers: tuple[Layer, ...]
+    required: tuple[Layer, ...]
+    folder: Path
+    progress: Progress
+    finished: Finished
+
+    def examine(self, target: Target) -> AuditReport:
+        """Audit one target, or take its finished audit where ``--resume`` asks for it."""
+        key = self._key(target)
+        done = self.finished.find(key) if self.arguments.resume else None
+        if done is not None:
+            return done
+        bar = self.progress.bar(target.spec if target.subject is None else target.subject.name)
+        try:
+            report = audit(
+                target.spec,
+                target.config,
+                layers=self.layers,
+                required=self.required,
+                form=self._form(target),
+                known=() if target.subject is None else target.subject.findings,
+                train=None
+                if target.subject is not None
+                else trainer(target.spec, target.config, self.arguments, self.folder / "runs", bar),
+                command=target.command,
+                time_limit=self.arguments.time_limit,
+                progress=bar.advance,
+            )
+        finally:
+            bar.end()
+        if target.subject is not None:
+            report = target.subject.retold(report)
+        self.finished.keep(key, report)
+        return report
+
+    def _form(self, target: Target) -> Form:
+        """The form that is audited; what an adapter wrote has the plain one."""
+        return Form(self.arguments.form or Form.PLAIN) if target.subject is None else Form.PLAIN
+
+    def _key(self, target: Target) -> str:
+        words = self.arguments
+        known = () if target.subject is None else target.subject.findings
+        settings = (self._form(target), words.accuracy, words.runs, words.data_root, words.time_limit)
+        return audit_key(target.spec, (target.config, target.command, self.layers, self.required, known, settings))
+
+
+def _layers(arguments: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """Layers to run, and those that ACCEPTED needs beyond the fixed ones. What is required is run."""
+    required = plan_layers(arguments.required_layers) if arguments.required_layers else ()
+    chosen = plan_layers(arguments.layers)
+    if arguments.layers is None:
+        chosen = (*chosen, *(layer for layer in required if layer not in chosen))
+    return chosen, required
+
+
+def _in_order(
+    examine: Callable[[Target], AuditReport], targets: Sequence[Target], jobs: int
+) -> tuple[AuditReport, ...]:
     """Examine up to ``jobs`` mechanisms at once; the heavy work is in processes of their own. Results in order."""
     pool = ThreadPoolExecutor(max_workers=jobs)
     try:
-        return tuple(pool.map(examine, specs))
+        return tuple(pool.map(examine, targets))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _interrupted(arguments: argparse.Namespace) -> None:
+    """Say what is kept, and end at once: the threads of unfinished audits would be waited for otherwise."""
+    kept = f"; finished audits are kept in {arguments.out}, go on with --resume" if arguments.out else ""
+    print(f"\ndpaudit: interrupted{kept}", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(130)
+
+
 def _emit(reports: Sequence[AuditReport], arguments: argparse.Namespace) -> None:
     if arguments.out:
-        written = write_reports(reports, Path(arguments.out))
+        written = write_reports(reports, Path(arguments.out), docs_url=arguments.docs_url)
         print(f"reports written to {arguments.out} ({len(written)} files); start at index.html", file=sys.stderr)
-    elif arguments.format == "html":
-        raise UsageError("--format html: expected --out DIR to write the pages to")
-    if arguments.format == "json":
-        sys.stdout.write(to_json(reports))
-    elif arguments.format == "text":
-        sys.stdout.write(to_text(reports, colour=sys.stdout.isatty() and not arguments.no_colour))
+    form = Rendering(arguments.format)
+    if form is not Rendering.HTML or not arguments.out:
+        sys.stdout.write(render(reports, form, colour=coloured(arguments), docs_url=arguments.docs_url))
 
 
 def _with_expectation(report: AuditReport, expectation: Expectation | None) -> AuditReport:
@@ -136,13 +201,3 @@ def _exit_code(reports: Sequence[AuditReport], expecting: bool, surprised: bool,
 
 def _file(spec: str) -> Path:
     return Path(spec.partition("::")[0]).resolve()
-
-
-def _command(spec: str, arguments: argparse.Namespace) -> str:
-    """The command that repeats the audit of one mechanism, without training and output options."""
-    words = ["dpaudit", "gate", spec, "--preset", arguments.preset]
-    for name in ("noise_multiplier", "calibration", "layers", "relation", "rows", "sampler", "nonfinite", "form"):
-        value = getattr(arguments, name)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join([*words, "--accuracy", "none"])

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from dpaudit.contract import AuditReport, ExitCode, UsageError
-from dpaudit.report import from_json, to_text, write_reports
+from dpaudit.report import Form, from_json, render, write_reports
+
+from .streams import coloured
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -24,10 +26,11 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         else:
             raise UsageError(f"report: expected a report.json or a run directory, got {given!r}, which has neither")
     if reports and arguments.out:
-        written = write_reports(reports, Path(arguments.out))
+        written = write_reports(reports, Path(arguments.out), docs_url=arguments.docs_url)
         print(f"reports written to {arguments.out} ({len(written)} files); start at index.html", file=sys.stderr)
-    if reports:
-        sys.stdout.write(to_text(reports, colour=sys.stdout.isatty() and not arguments.no_colour))
+    form = Form(arguments.format)
+    if reports and (form is not Form.HTML or not arguments.out):
+        sys.stdout.write(render(reports, form, colour=coloured(arguments), docs_url=arguments.docs_url))
     for line in lines:
         print(line)
     return ExitCode.ALL_ACCEPTED

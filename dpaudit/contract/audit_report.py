@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 
 from .bracket import Bracket
 from .finding import Finding, PlainData
@@ -65,7 +66,7 @@ class EpsilonRecord:
     empirical_lower: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class AuditReport:
     """The immutable record of one audit of one mechanism.
 
@@ -101,6 +102,22 @@ class AuditReport:
     expected: tuple[Verdict, ...] = ()
     pair: str = ""
     certificate: Mapping[str, PlainData] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line for a person; ``dpaudit.report.to_json`` gives the whole record."""
+        ends = (
+            "?" if end is None else f"{end:.5g}" for end in (self.epsilon.replayed.lower, self.epsilon.replayed.upper)
+        )
+        state = f"{self.verdict}{', BROKEN' if self.broken else ''}"
+        return (
+            f"<AuditReport {self.mechanism}: {state}, epsilon [{', '.join(ends)}], target {self.epsilon.target:g} at delta "
+            f"{self.epsilon.delta:g}, {len(self.findings)} finding(s)>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The report's page, for notebooks. Loaded by name: the vocabulary depends on nothing that renders it."""
+        page: str = import_module("dpaudit.report").notebook_html(self)
+        return page
 
     @property
     def as_expected(self) -> bool | None:

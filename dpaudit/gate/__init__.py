@@ -4,6 +4,7 @@ from .auditing import TrainingResult, audit
 from .decision import REQUIRED_LAYERS, Decision, decide
 from .expectations import Expectation, read_expectations
 from .plan import DEFAULT_LAYERS, plan_layers
+from .recorded import audit_record
 from .reproduction import Reproduction, reproduce
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Reproduction",
     "TrainingResult",
     "audit",
+    "audit_record",
     "decide",
     "plan_layers",
     "read_expectations",

@@ -28,7 +28,7 @@ from dpaudit.contract import (
 from dpaudit.contract.forms import in_form
 from dpaudit.probe import MechanismSource, SourceError, benchmark_imports, load_source, measure
 
-from .decision import decide
+from .decision import Decision, decide
 from .layers import LayerRuns, broken_measurement, run_layers
 from .limits import assumptions, blind_spots
 from .plan import DEFAULT_LAYERS
@@ -54,6 +54,8 @@ def audit(
     config: RunConfig,
     *,
     layers: Sequence[Layer] = DEFAULT_LAYERS,
+    required: Sequence[Layer] = (),
+    known: Sequence[Finding] = (),
     train: Train | None = None,
     command: str = "",
     time_limit: float | None = None,
@@ -68,6 +70,8 @@ def audit(
     Args:
         spec: ``file.py`` or ``file.py::ClassName``.
         layers: which layers to run; ACCEPTED needs all of :data:`REQUIRED_LAYERS`.
+        required: further layers that ACCEPTED needs.
+        known: what was found before this audit, by an adapter; part of what is decided from.
         train: called once, after the probe, unless the mechanism could not be run; brings accuracy and ledgers.
         command: how to run this audit again; printed with findings.
         form: of the interface that is audited: what the harness does with an optional form, written out as
@@ -81,7 +85,7 @@ def audit(
     try:
         source = _in_form(load_source(spec), form)
     except SourceError as error:
-        return _unloadable(spec, config, layers, error.finding, command, time.monotonic() - started)
+        return _unloadable(spec, config, (error.finding, *known), command, time.monotonic() - started)
     limit = 120.0 + config.total_steps / 20 if time_limit is None else time_limit
     measurement = _measure(source, config, limit, progress)
     runnable = not any(finding.rule in {"DPA001", "DPA012", "DPA013", "DPA014"} for finding in measurement.findings)
@@ -89,8 +93,17 @@ def audit(
     ledgers = tuple(record for record in training.records if record.form is form)
     runs = run_layers(source, config, measurement, layers, ledgers, command=command)
     imports = benchmark_imports(source) if config.calibration is Calibration.BENCHMARK else ()
-    findings = _worst_first((*measurement.findings, *runs.findings, *imports, *training.findings))
-    return _report(source, config, measurement, runs, training, ledgers, findings, command, time.monotonic() - started)
+    findings = _worst_first((*known, *measurement.findings, *runs.findings, *imports, *training.findings))
+    decision = decide(
+        layers=runs.records,
+        findings=findings,
+        replayed=runs.replayed,
+        target_epsilon=config.target_epsilon,
+        required=required,
+    )
+    return _report(
+        source, config, measurement, runs, training, ledgers, findings, decision, command, time.monotonic() - started
+    )
 
 
 def _in_form(source: MechanismSource, form: Form) -> MechanismSource:
@@ -117,13 +130,11 @@ def _report(
     training: TrainingResult,
     ledgers: tuple[RunRecord, ...],
     findings: tuple[Finding, ...],
+    decision: Decision,
     command: str,
     seconds: float,
 ) -> AuditReport:
     matching = tuple(record for record in ledgers if record.config == config)
-    decision = decide(
-        layers=runs.records, findings=findings, replayed=runs.replayed, target_epsilon=config.target_epsilon
-    )
     return AuditReport(
         mechanism=source.display,
         class_name=source.class_name,
@@ -156,19 +167,19 @@ def _report(
         blind_spots=(*blind_spots(runs.records, ledgers=len(matching)), *measurement.notes, *training.notes),
         command=command,
         seconds=seconds,
-        created=_now(),
-        versions=_versions(),
+        created=now(),
+        versions=versions(),
         pair=measurement.pair,
         certificate={} if runs.static is None else runs.static.certificate,
     )
 
 
 def _unloadable(
-    spec: str, config: RunConfig, layers: Sequence[Layer], finding: Finding, command: str, seconds: float
+    spec: str, config: RunConfig, findings: tuple[Finding, ...], command: str, seconds: float
 ) -> AuditReport:
     nothing = Bracket(lower=None, upper=None, lower_method="not loaded", upper_method="not loaded")
     records = tuple(_not_run(layer, "the mechanism could not be loaded") for layer in Layer)
-    decision = decide(layers=records, findings=(finding,), replayed=nothing, target_epsilon=config.target_epsilon)
+    decision = decide(layers=records, findings=findings, replayed=nothing, target_epsilon=config.target_epsilon)
     return AuditReport(
         mechanism=spec,
         class_name="",
@@ -177,7 +188,7 @@ def _unloadable(
         verdict=decision.verdict,
         reasons=decision.reasons,
         layers=records,
-        findings=_with_command((finding,), command),
+        findings=_with_command(findings, command),
         epsilon=EpsilonRecord(
             target=config.target_epsilon,
             delta=config.target_delta,
@@ -193,8 +204,8 @@ def _unloadable(
         blind_spots=("Nothing was examined: the mechanism could not be loaded.",),
         command=command,
         seconds=seconds,
-        created=_now(),
-        versions=_versions(),
+        created=now(),
+        versions=versions(),
     )
 
 
@@ -247,10 +258,12 @@ def _with_command(findings: tuple[Finding, ...], command: str) -> tuple[Finding,
     return tuple(replace(finding, rerun=command) if command else finding for finding in findings)
 
 
-def _now() -> str:
+def now() -> str:
+    """The time of writing, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that an audit computes with."""
     packages = ("dpaudit", "torch", "numpy", "scipy", "dp-accounting")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

@@ -15,14 +15,15 @@ Commands = argparse._SubParsersAction  # the type that argparse gives to no publ
 
 
 def command(
-    commands: "Commands[argparse.ArgumentParser]", name: str, summary: str, example: str
+    commands: "Commands[argparse.ArgumentParser]", name: str, summary: str, *examples: str
 ) -> argparse.ArgumentParser:
-    """Declare one command: its line in the list, its description, an example and the exit codes."""
+    """Declare one command: its line in the list, its description, examples and the exit codes."""
+    shown = "\n".join(f"  {example}" for example in examples)
     return commands.add_parser(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"example: {example}\n\n{EXIT_CODES}",
+        epilog=f"examples:\n{shown}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -56,6 +57,19 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     """Where data sets are and where results go."""
     parser.add_argument("--data-root", metavar="DIR", help="where the data sets are (default: $DPAUDIT_DATA or ./data)")
     parser.add_argument("--out", metavar="DIR", help="where to write reports and run directories")
+
+
+def add_form(parser: argparse.ArgumentParser) -> None:
+    """Which form of the report goes to stdout."""
+    parser.add_argument(
+        "--format",
+        choices=["text", "markdown", "json", "html", "sarif"],
+        default="text",
+        help="what goes to stdout (html of several audits: pages in --out)",
+    )
+    parser.add_argument(
+        "--docs-url", metavar="URL", help="where docs/ is published; SARIF rules link to their page there"
+    )
 
 
 def add_manners(parser: argparse.ArgumentParser) -> None:

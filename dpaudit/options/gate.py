@@ -4,8 +4,8 @@ import argparse
 
 from dpaudit.contract import Calibration, Form, NonFinite, Relation, Rows, Sampler
 
-from .common import Commands, add_manners, add_places, command, runs
-from .numbers import not_negative, positive, positive_number
+from .common import Commands, add_form, add_manners, add_places, command, runs
+from .numbers import delta, not_negative, positive, positive_number
 
 
 def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -15,14 +15,19 @@ def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
         "gate",
         "audit mechanisms: ACCEPTED, REJECTED or INCONCLUSIVE, with evidence",
         "dpaudit gate my_mechanism.py --preset mnist --out report",
+        "dpaudit gate mechanisms --expect mechanisms/expected.toml --jobs 4",
+        "dpaudit gate my_mechanism.py --layers static,properties,replay,empirical --accuracy none",
+        "dpaudit gate --opacus train.py --format sarif > dpaudit.sarif",
     )
-    gate.add_argument("paths", nargs="+", metavar="PATH", help="file.py, file.py::ClassName, or a folder of them")
+    gate.add_argument("paths", nargs="*", metavar="PATH", help="file.py, file.py::ClassName, or a folder of them")
+    _add_adapters(gate)
     gate.add_argument("--preset", default=None, help="settings and budget of the claim (default: digits)")
     gate.add_argument(
         "--noise-multiplier", type=not_negative, metavar="X", help="what the constructor gets (default: calibrated)"
     )
     gate.add_argument("--calibration", choices=list(Calibration), help="the accountant that the claim rests on")
     gate.add_argument("--layers", metavar="A,B", help="layers to run (default: static,properties,empirical,replay)")
+    gate.add_argument("--required-layers", metavar="A,B", help="further layers that ACCEPTED needs; they are run")
     gate.add_argument("--relation", choices=list(Relation), help="neighbouring relation")
     gate.add_argument("--rows", choices=list(Rows), help="rows that the mechanism sees")
     gate.add_argument("--sampler", choices=list(Sampler), help="how batches are drawn")
@@ -41,9 +46,21 @@ def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="seconds for the probe of one mechanism (default: 120, and 1 for every 20 steps)",
     )
     gate.add_argument("--admit-inconclusive", action="store_true", help="exit 0 although some audits are inconclusive")
-    gate.add_argument(
-        "--format", choices=["text", "json", "html"], default="text", help="what goes to stdout (html: pages in --out)"
-    )
+    gate.add_argument("--resume", action="store_true", help="take finished audits from --out where nothing changed")
+    add_form(gate)
     add_places(gate)
     add_manners(gate)
     gate.set_defaults(run=runs("gate", "run"))
+
+
+def _add_adapters(gate: argparse.ArgumentParser) -> None:
+    """Code that was not written for dpaudit."""
+    others = gate.add_argument_group("other code")
+    others.add_argument(
+        "--opacus", action="append", metavar="SPEC", help="an Opacus script.py, file.py:factory or module:factory"
+    )
+    others.add_argument("--function", action="append", metavar="FILE:NAME", help="a function (grads, step) -> update")
+    others.add_argument("--ledger", action="append", metavar="FILE", help="a recorded run (JSONL): replay alone")
+    others.add_argument("--epsilon", type=positive_number, help="budget of an --opacus run (default: what it states)")
+    others.add_argument("--delta", type=delta, help="delta of an --opacus run (default: what it states)")
+    others.add_argument("--epochs", type=positive, metavar="N", help="length of an --opacus factory's run")

@@ -1,20 +1,35 @@
-"""An :class:`~dpaudit.contract.AuditReport` as JSON, as text and as web pages, and the files of a whole run."""
+"""An :class:`~dpaudit.contract.AuditReport` as JSON, text, Markdown, SARIF and web pages, and the files of a whole run."""
 
 from .attack_pages import attack_html, attack_json, attack_text, write_attack
+from .changes import Change, changes
 from .html import to_html, to_index_html
 from .json_record import from_json, to_json
+from .markdown import to_markdown
+from .notebook import notebook_html
+from .renderings import Form, render
+from .sarif import to_sarif
 from .text import to_text
-from .write import write_reports
+from .untrusted import visible
+from .write import write_reports, write_text
 
 __all__ = [
+    "Change",
+    "Form",
     "attack_html",
     "attack_json",
     "attack_text",
+    "changes",
     "from_json",
+    "notebook_html",
+    "render",
     "to_html",
     "to_index_html",
     "to_json",
+    "to_markdown",
+    "to_sarif",
     "to_text",
+    "visible",
     "write_attack",
     "write_reports",
+    "write_text",
 ]

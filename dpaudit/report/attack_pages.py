@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
-from dpaudit.contract import ATTACK_SCHEMA, RULES, AttackReport, PlaceRecord, UsageError
+from dpaudit.contract import ATTACK_SCHEMA, RULES, AttackReport, PlaceRecord
 
 from .figures import duration_text, lower_end, nearest
 from .html import TEMPLATES, config_rows
@@ -14,7 +14,7 @@ from .report_plots import Plot
 from .stable_json import JsonData, dump
 from .svg_roc import roc_plot
 from .untrusted import one_line, visible
-from .write import write_whole
+from .write import write_text
 
 
 def write_attack(report: AttackReport, out: Path) -> tuple[Path, ...]:
@@ -28,13 +28,7 @@ def write_attack(report: AttackReport, out: Path) -> tuple[Path, ...]:
         "attack.txt": attack_text(report),
         "attack.html": attack_html(report),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write the report: expected a folder {out}, got {error.strerror or error}; name another folder"
-        ) from error
-    return tuple(write_whole(out / name, text) for name, text in contents.items())
+    return tuple(write_text(out / name, text) for name, text in contents.items())
 
 
 def attack_json(report: AttackReport) -> str:

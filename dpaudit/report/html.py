@@ -13,6 +13,7 @@ from markupsafe import Markup
 from dpaudit.contract import RULES, AuditReport, Layer, LayerRecord, RunConfig, Verdict
 
 from . import figures, wording
+from .accuracy_plot import accuracy_plot
 from .json_record import to_json
 from .numbers_table import number_rows
 from .ranking import compare
@@ -51,10 +52,14 @@ def to_index_html(reports: Sequence[AuditReport], links: Sequence[str]) -> str:
     if len(links) != len(reports):
         raise ValueError(f"index: expected one link for each of {len(reports)} reports, got {len(links)}")
     to_json(reports)
+    comparisons = compare(reports)
+    parts = [part for _, questions in comparisons for part in questions]
     return TEMPLATES.get_template("index.html.j2").render(
         reports=reports,
         links=[quote(link) for link in links],
-        comparisons=compare(reports),
+        comparisons=comparisons,
+        plots={id(part): accuracy_plot(part, f"plot-front-{n}") for n, part in enumerate(parts)},
+        identity=id,
         counts=[(verdict, sum(report.verdict is verdict for report in reports)) for verdict in Verdict],
         broken=sum(report.broken for report in reports),
     )

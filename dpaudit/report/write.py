@@ -11,6 +11,8 @@ from dpaudit.contract import AuditReport, UsageError
 
 from .html import to_html, to_index_html
 from .json_record import to_json
+from .markdown import to_markdown
+from .sarif import to_sarif
 from .text import to_text
 
 _LONGEST_NAME = 60
@@ -20,8 +22,8 @@ _TAKEN = frozenset(
 )
 
 
-def write_reports(reports: Sequence[AuditReport], out: Path) -> tuple[Path, ...]:
-    """Write ``report.json``, ``report.txt``, ``index.html`` and one page an audit into ``out``; return their paths.
+def write_reports(reports: Sequence[AuditReport], out: Path, *, docs_url: str | None = None) -> tuple[Path, ...]:
+    """Write ``report.json``, its other forms, ``index.html`` and one page an audit into ``out``; return their paths.
 
     Everything is rendered before anything is written, and each file appears whole or not at all: it is written beside its
     place and renamed. ``out`` is made if absent; files of an earlier run are replaced, others are left alone.
@@ -34,14 +36,25 @@ def write_reports(reports: Sequence[AuditReport], out: Path) -> tuple[Path, ...]
     contents = {
         "report.json": to_json(reports),
         "report.txt": to_text(reports),
+        "report.md": to_markdown(reports),
+        "report.sarif": to_sarif(reports, docs_url=docs_url),
         "index.html": to_index_html(reports, pages),
         **{page: to_html(report) for page, report in zip(pages, reports, strict=True)},
     }
+    return tuple(write_text(out / name, text) for name, text in contents.items())
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write one file whole or not at all; its folder is made if absent.
+
+    Raises:
+        UsageError: the folder or the file cannot be written. Names the path.
+    """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(out, error) from error
-    return tuple(write_whole(out / name, text) for name, text in contents.items())
+        raise _unwritable(path.parent, error) from error
+    return _write(path, text)
 
 
 def page_names(mechanisms: Iterable[str]) -> tuple[str, ...]:
@@ -61,7 +74,7 @@ def _page_names(mechanisms: Iterable[str]) -> Iterator[str]:
         yield f"{name}.html"
 
 
-def write_whole(path: Path, text: str) -> Path:
+def _write(path: Path, text: str) -> Path:
     """Write ``text`` beside ``path`` and rename it into place; leave nothing behind on failure."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

@@ -51,7 +51,8 @@ class Shrinking:
             chosen = _choose(sorted(set(real), key=lambda s: (len(s), s)), avoid)
             tiny = tuple(chosen[s] for s in real)
         if rows is None:
-            taken = {n for s in tiny for n in (*s, math.prod(s))} | {sum(math.prod(s) for s in tiny)}
+            # Nor the number of tensors: an index into a list of them is then never taken for the index of a row.
+            taken = {n for s in tiny for n in (*s, math.prod(s))} | {sum(math.prod(s) for s in tiny), len(tiny)}
             rows = next(r for r in itertools.count(fewest_rows) if r not in taken)
         return cls(real=real, tiny=tiny, rows=rows)
 

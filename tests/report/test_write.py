@@ -18,6 +18,8 @@ def test_all_files_are_written(samples: tuple[AuditReport, ...], tmp_path: Path)
     assert [path.name for path in paths] == [
         "report.json",
         "report.txt",
+        "report.md",
+        "report.sarif",
         "index.html",
         "standard_dpsgd.html",
         "automatic_clipping.html",
@@ -28,7 +30,7 @@ def test_all_files_are_written(samples: tuple[AuditReport, ...], tmp_path: Path)
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in paths)
     assert from_json(paths[0].read_text(encoding="utf-8")) == samples
     assert paths[1].read_text(encoding="utf-8") == to_text(samples)
-    assert paths[3].read_text(encoding="utf-8") == to_html(samples[0])
+    assert paths[5].read_text(encoding="utf-8") == to_html(samples[0])
 
 
 def test_same_reports_same_bytes(samples: tuple[AuditReport, ...], tmp_path: Path) -> None:
@@ -41,8 +43,8 @@ def test_same_reports_same_bytes(samples: tuple[AuditReport, ...], tmp_path: Pat
 def test_links_of_the_index_lead_to_the_pages(accepted_report: AuditReport, tmp_path: Path) -> None:
     paths = write_reports([accepted_report, accepted_report], tmp_path)
     index = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert [path.name for path in paths[3:]] == ["flat_dpsgd.html", "flat_dpsgd-2.html"]
-    assert all(f'href="{path.name}"' in index for path in paths[3:])
+    assert [path.name for path in paths[5:]] == ["flat_dpsgd.html", "flat_dpsgd-2.html"]
+    assert all(f'href="{path.name}"' in index for path in paths[5:])
 
 
 def test_names_are_safe_and_unique() -> None:

@@ -356,6 +356,21 @@ def test_a_whole_training_script_is_analysed_by_its_mechanism():
     assert min(bound(script).sigma_effective) == pytest.approx(1.2, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("rule", "source", "limit"),
+    [
+        ("DPA109", clip(divisor="0"), 60.0),
+        ("DPA114", clip(), 1e-9),
+        ("DPA117", clip().replace("out = []", "raise ValueError('two tensors')"), 60.0),
+    ],
+)
+def test_what_the_analysis_cannot_finish_is_named(rule: str, source: str, limit: float) -> None:
+    result = analyse_source(Candidate(source=source, filename="m.py"), config(), time_limit=limit)
+    assert result.sigma_effective is None
+    assert result.refusal is not None
+    assert result.refusal.rule == rule
+
+
 ESCAPES = {
     "DPA101": clip().replace(
         "        return out", "        out[1] = torch.einsum('b,b...->...', w, G[1]) / self.B\n        return out"

@@ -1,0 +1,54 @@
+"""Screenshots of the report and the index for ``docs/images``: ``python docs/screenshots.py [REPORT]``.
+
+Needs a Chromium (``chromium``, ``chromium-browser`` or ``google-chrome`` on the path). The pages load nothing and hold no
+script, so what the browser shows is the file.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from dpaudit.report import from_json, write_reports
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = {"desktop": (1200, 1600), "phone": (500, 1400)}
+THEMES = {"light": [], "dark": ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]}
+
+
+def main() -> int:
+    """Render, photograph at two widths in two themes, print what was written."""
+    browser = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+    )
+    if not browser:
+        print("no Chromium on the path; install one (Debian: apt-get install chromium)", file=sys.stderr)
+        return 2
+    record = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "reports" / "mnist" / "report.json"
+    with tempfile.TemporaryDirectory() as folder:
+        pages = write_reports(from_json(record.read_text(encoding="utf-8")), Path(folder))
+        page = next(path for path in pages if path.suffix == ".html" and path.name != "index.html")
+        for name, file in (("index", Path(folder) / "index.html"), ("report", page)):
+            for (size, (width, height)), theme in zip(SIZES.items(), THEMES, strict=True):
+                options = THEMES[theme]
+                out = ROOT / "docs" / "images" / f"{name}-{size}-{theme}.png"
+                out.parent.mkdir(exist_ok=True)
+                subprocess.run(
+                    [
+                        *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+                        *("--virtual-time-budget=2000", f"--window-size={width},{height}", f"--screenshot={out}"),
+                        *(f"--user-data-dir={folder}/profile", *options, file.as_uri()),
+                    ],
+                    check=True,
+                    stderr=subprocess.DEVNULL,
+                )
+                Image.open(out).convert("RGB").quantize(160).save(out, optimize=True)
+                print(f"{out.relative_to(ROOT)}: {out.stat().st_size // 1024} KiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

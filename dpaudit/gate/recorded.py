@@ -1,0 +1,109 @@
+"""An audit of a recorded run alone: what it reports is accounted; no code is seen, so nothing is ever ACCEPTED."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dpaudit.contract import (
+    AuditReport,
+    EpsilonRecord,
+    Finding,
+    Layer,
+    LayerRecord,
+    Measurement,
+    Outcome,
+    RunConfig,
+    Severity,
+    SigmaRecord,
+    Strength,
+)
+from dpaudit.replay import replay
+from dpaudit.replay.schedules import SIGMA_TOLERANCE
+
+from .auditing import now, versions
+from .decision import decide
+from .limits import assumptions
+
+_WHY = "a recorded ledger holds no code"
+
+
+def audit_record(name: str, config: RunConfig, measurement: Measurement, *, command: str = "") -> AuditReport:
+    """Replay a recorded run under ``config``.
+
+    Guarantee: REJECTED only where the schedule that the record itself reports costs more than the target; else
+    INCONCLUSIVE, for static and properties did not run. What the record says was measured is the recorder's word and
+    gives no end of ``replayed``.
+    """
+    started = time.monotonic()
+    result = replay(config, measurement, None, file=name, rerun=command)
+    findings = tuple(replace(finding, rerun=command) for finding in (*result.findings, *_unreported(name, measurement)))
+    outcome = Outcome.VIOLATED if any(finding.refutes for finding in findings) else Outcome.INCONCLUSIVE
+    records = tuple(
+        LayerRecord(layer=layer, outcome=outcome, ran=True, summary=result.summary, seconds=result.seconds)
+        if layer is Layer.REPLAY
+        else LayerRecord(layer=layer, outcome=Outcome.NOT_APPLICABLE, ran=False, summary=_WHY)
+        for layer in Layer
+    )
+    decision = decide(layers=records, findings=findings, replayed=result.replayed, target_epsilon=config.target_epsilon)
+    return AuditReport(
+        mechanism=name,
+        class_name="",
+        source_sha256=_sha256(name),
+        config=config,
+        verdict=decision.verdict,
+        reasons=decision.reasons,
+        layers=records,
+        findings=findings,
+        epsilon=EpsilonRecord(
+            target=config.target_epsilon,
+            delta=config.target_delta,
+            reported=result.claimed,
+            reported_bracket=result.reported,
+            replayed=result.replayed,
+            empirical_lower=None,
+        ),
+        sigma=SigmaRecord(
+            reported=measurement.reported,
+            measured=measurement.measured,
+            classes=measurement.classes,
+            effective=result.effective,
+        ),
+        accuracy=(),
+        honest_noise_factor=result.honest_noise_factor,
+        assumptions=tuple(assumptions(config, ledgers=1)),
+        blind_spots=measurement.notes,
+        command=command,
+        seconds=time.monotonic() - started,
+        created=now(),
+        versions=versions(),
+    )
+
+
+def _unreported(name: str, measurement: Measurement) -> Iterator[Finding]:
+    """Steps at which the record says that less noise was there than was reported."""
+    pairs = [
+        (step, told, seen)
+        for step, (told, seen) in enumerate(zip(measurement.reported, measurement.measured, strict=True))
+        if told is not None and seen is not None and not told <= seen * (1 + SIGMA_TOLERANCE)
+    ]
+    if not pairs:
+        return
+    step, told, seen = max(pairs, key=lambda pair: pair[1] / pair[2] if pair[2] else float("inf"))
+    yield Finding(
+        rule="DPA403",
+        severity=Severity.MAJOR,
+        strength=Strength.HEURISTIC,
+        message=(
+            f"the record reports more noise than it says was there at {len(pairs)} of {len(measurement.reported)} steps; widest "
+            f"at step {step}: reported {told:.6g}, noise over largest contribution {seen:.6g}"
+        ),
+        file=name,
+        evidence={"step": step, "reported": told, "measured": seen, "steps": len(pairs)},
+    )
+
+
+def _sha256(name: str) -> str:
+    path = Path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
