@@ -18,7 +18,7 @@ HONEST = Path(__file__).resolve().parents[2] / "mechanisms" / "accepted" / "stan
 
 def trained(tmp_path: Path, *, accuracy: str, spec: Path = HONEST) -> TrainingResult:
     config = harness.run_config("digits", noise_multiplier=1.3, epochs=1)
-    arguments = argparse.Namespace(accuracy=accuracy, runs=2, data_root=str(tmp_path / "nowhere"))
+    arguments = argparse.Namespace(form=None, accuracy=accuracy, runs=2, data_root=str(tmp_path / "nowhere"))
     with Progress(quiet=True) as progress:
         train = trainer(str(spec), config, arguments, tmp_path / "runs", progress.bar("x"))
         assert train is not None
