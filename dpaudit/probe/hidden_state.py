@@ -135,7 +135,7 @@ def _sight_from(reader: Reader, state: StepState, world: Snapshot, inside: Insid
     tracer = Tracer(reader.session.candidate.path, only={inlet.place for inlet in inside.inlets})
     reader.session.restore(world)
     run = reader.session.call(state.base, state.step, state.epoch, replay=state.recording, tracer=tracer)
-    return sight(reader, inside, tracer.trace, run.release)
+    return sight(reader.neighbours.sizes, inside, tracer.trace, run.release)
 
 
 def _explain_inside(reader: Reader, state: StepState, shadow: Shadow, inner: float) -> Diagnosis:

@@ -15,6 +15,9 @@ from .map_reader import MapReader
 from .tape import EXACT
 from .trace import Operation, Place, Trace
 
+BOTH_WAYS = (1.0, 30.0, 1000.0, -30.0, -1000.0)
+"""How far latents are moved to tell what is affine in them: near, far, and the other way, for a clamp may have one side."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inlet:
@@ -54,6 +57,60 @@ class Inside:
     sizes: list[int]
     released: int
     map_reader: MapReader = field(default_factory=MapReader)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One call, traced: its operations and its release (flat)."""
+
+    trace: Trace
+    release: Tensor
+
+
+def inside_of(
+    here: Look,
+    moved: Sequence[Look],
+    factors: tuple[float, ...],
+    there: Look,
+    sizes: Sequence[int],
+    rounding: float,
+    *,
+    sinks: bool = False,
+) -> Inside | None:
+    """The inner values that some calls from one state show, or ``None`` if there are none that could carry the noise.
+
+    Args:
+        here: the step on D.
+        moved: on D with the latents moved by ``factors`` times one direction, the first factor being 1.
+        there: on D', with the latents of ``here``.
+        sizes: coordinates of each released tensor.
+        rounding: relative.
+        sinks: count in what no operation of torch takes in, as it may go on in NumPy or in plain Python.
+    """
+    released = here.release.split_with_sizes(list(sizes)) if sinks else None
+    traces = tuple(look.trace for look in moved)
+    found = inlets(here.trace, traces, factors, there.trace, rounding=rounding, sinks_beside=released)
+    if not found:
+        return None
+    parts = _affine_parts(here.release, [look.release for look in moved], factors, there.release, sizes, rounding)
+    inner = [value.numel() for inlet in found if (value := inlet.value_in(here.trace)) is not None]
+    return Inside(found, parts, inner + [sizes[part] for part in parts], here.release.numel())
+
+
+def _affine_parts(
+    at: Tensor, moved: list[Tensor], factors: tuple[float, ...], apart: Tensor, sizes: Sequence[int], rounding: float
+) -> tuple[int, ...]:
+    """Released tensors that are affine in the latents, moved by them and by the data."""
+    split = [list(release.split_with_sizes(list(sizes))) for release in (at, *moved, apart)]
+    allowed = rounding * max(float(release.abs().max()) for release in (at, *moved))
+    found = []
+    for index, part in enumerate(split[0]):
+        others: list[Tensor | None] = [parts[index] for parts in split[1:-1]]
+        noisy = others[0] is not None and bool(((others[0] - part).abs() > allowed).any())
+        private = bool(((split[-1][index] - part).abs() > allowed).any())
+        if noisy and private and affine(part, others, factors, rounding):
+            found.append(index)
+    return tuple(found)
 
 
 def inlets(
@@ -134,7 +191,7 @@ def affine(value: Tensor, moved: list[Tensor | None], factors: tuple[float, ...]
     for factor, other in zip(factors, moved, strict=True):
         if other is None or other.shape != value.shape:
             return False
-        allowed = 8 * rounding * max(_largest(value), _largest(other), factor * _largest(first - value))
+        allowed = 8 * rounding * max(_largest(value), _largest(other), abs(factor) * _largest(first - value))
         if not bool(((other - value - factor * (first - value)).abs() <= allowed).all()):
             return False
     return True

@@ -12,13 +12,14 @@ post-processing were invertible, which running it cannot establish.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .coupling import NUDGES, Coupled, Reader, StepState
-from .inside import Inside, affine, inlets
+from .inside import BOTH_WAYS, Inside, Look, inside_of
 from .noise_map import NoiseMap
 from .session import Rows
 from .trace import Trace, Tracer, TraceTooLarge
@@ -45,20 +46,12 @@ def find_inside(reader: Reader, state: StepState, *, sinks: bool = False) -> Ins
         return None
     nudge = reader.nudge(z.numel())
     try:
-        here, at = _traced(reader, state, state.base, None)
-        runs = [_traced(reader, state, state.base, z + factor * nudge) for factor in NUDGES]
-        there, apart = _traced(reader, state, state.other, None)
+        here = _traced(reader, state, state.base, None)
+        runs = [_traced(reader, state, state.base, z + factor * nudge) for factor in BOTH_WAYS]
+        there = _traced(reader, state, state.other, None)
     except TraceTooLarge:
         return None
-    rounding = state.recording.rounding
-    moved = tuple(trace for trace, _ in runs)
-    released = at.split_with_sizes(reader.neighbours.sizes) if sinks else None
-    found = inlets(here, moved, NUDGES, there, rounding=rounding, sinks_beside=released)
-    if not found:
-        return None
-    parts = _affine_parts(reader, at, [release for _, release in runs], apart, rounding)
-    sizes = [value.numel() for inlet in found if (value := inlet.value_in(here)) is not None]
-    return Inside(found, parts, sizes + [reader.neighbours.sizes[part] for part in parts], at.numel())
+    return inside_of(here, runs, BOTH_WAYS, there, reader.neighbours.sizes, state.recording.rounding, sinks=sinks)
 
 
 def couple_inside(reader: Reader, state: StepState, inside: Inside) -> Coupled | None:
@@ -124,10 +117,10 @@ def look(reader: Reader, state: StepState, inside: Inside, rows: Rows, latents: 
     """One replay seen from inside; ``None`` if it does not pass all the places."""
     tracer = Tracer(reader.session.candidate.path, only={inlet.place for inlet in inside.inlets})
     release = reader.replay(state, rows, latents, tracer=tracer)
-    return sight(reader, inside, tracer.trace, release)
+    return sight(reader.neighbours.sizes, inside, tracer.trace, release)
 
 
-def sight(reader: Reader, inside: Inside, trace: Trace, release: Tensor) -> Sight | None:
+def sight(sizes: Sequence[int], inside: Inside, trace: Trace, release: Tensor) -> Sight | None:
     """The inner values in a trace; ``None`` if one is missing."""
     values: list[Tensor] = []
     for inlet, size in zip(inside.inlets, inside.sizes, strict=False):  # the released parts follow
@@ -135,7 +128,7 @@ def sight(reader: Reader, inside: Inside, trace: Trace, release: Tensor) -> Sigh
         if value is None or value.numel() != size:
             return None
         values.append(value)
-    parts = release.split_with_sizes(reader.neighbours.sizes)
+    parts = release.split_with_sizes(list(sizes))
     return Sight(torch.cat([*values, *(parts[part] for part in inside.parts)]), release)
 
 
@@ -144,24 +137,10 @@ def tolerance_of(state: StepState, *values: Tensor) -> float:
     return state.recording.rounding * max(float(value.abs().max()) for value in values if value.numel())
 
 
-def _traced(reader: Reader, state: StepState, rows: Rows, latents: Tensor | None) -> tuple[Trace, Tensor]:
+def _traced(reader: Reader, state: StepState, rows: Rows, latents: Tensor | None) -> Look:
     tracer = Tracer(reader.session.candidate.path)
     release = reader.replay(state, rows, latents, tracer=tracer)
-    return tracer.trace, release
-
-
-def _affine_parts(reader: Reader, at: Tensor, moved: list[Tensor], apart: Tensor, rounding: float) -> tuple[int, ...]:
-    """Released tensors that are affine in the latents, moved by them and by the data."""
-    sizes = reader.neighbours.sizes
-    found = []
-    for index, part in enumerate(at.split_with_sizes(sizes)):
-        others: list[Tensor | None] = [release.split_with_sizes(sizes)[index] for release in moved]
-        there = apart.split_with_sizes(sizes)[index]
-        allowed = rounding * max(float(release.abs().max()) for release in (at, *moved))
-        noisy = others[0] is not None and bool(((others[0] - part).abs() > allowed).any())
-        if noisy and bool(((there - part).abs() > allowed).any()) and affine(part, others, NUDGES, rounding):
-            found.append(index)
-    return tuple(found)
+    return Look(tracer.trace, release)
 
 
 def _read_map(

@@ -132,13 +132,11 @@ class Session:
         with tracer:
             return self.instance.clip_and_noise(rows, step, epoch)
 
-    def call_unwatched(self, rows: Rows, step: int, epoch: int) -> Tensor:
+    def call_unwatched(self, rows: Rows, step: int, epoch: int, *, tracer: Tracer | None = None) -> Tensor:
         """``clip_and_noise`` once, without a tape."""
         torch.set_default_dtype(self.dtype)
         copies = [tensor.clone() for tensor in rows]
-        released = self._guarded(
-            lambda: self.instance.clip_and_noise(copies, step, epoch), f"step {step}: clip_and_noise"
-        )
+        released = self._guarded(lambda: self._step(copies, step, epoch, tracer), f"step {step}: clip_and_noise")
         return self.flatten(released, step)
 
     def reported_sigma(self, step: int, epoch: int) -> float:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from . import tape
+
 Place = tuple[int, str, int]
 """Line, operation, occurrence."""
 _ELEMENTS = 20_000_000
@@ -68,7 +70,10 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         name: str = func._schema.name
-        at = (self._line(), name)
+        line = self._line()
+        if line is None:
+            return func(*args, **kwargs)
+        at = (line, name)
         if self._names is not None and at not in self._names:
             return func(*args, **kwargs)
         count = self._counts[at] = self._counts.get(at, -1) + 1
@@ -97,11 +102,14 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise TraceTooLarge
         return tuple(found)
 
-    def _line(self) -> int:
+    def _line(self) -> int | None:
+        """Line of the candidate's innermost frame, 0 if it has none; ``None`` for what the tape computes for itself."""
         frame: FrameType | None = sys._getframe(2)
         while frame is not None:
             if frame.f_code.co_filename == self.path:
                 return frame.f_lineno
+            if frame.f_code.co_filename == tape.__file__:
+                return None
             frame = frame.f_back
         return 0
 

@@ -56,10 +56,11 @@ def _idle_draw(moment: Moment, reading: Reading, flat: Tensor) -> Problem | None
         own[draw.offset : draw.offset + draw.numel] = reading.nudge[draw.offset : draw.offset + draw.numel]
         if not draw.numel or bool((reading.noise.apply(own).abs() > reading.tolerance).any()):
             continue
-        moment.replay(reading.recording, flat, zeros)
+        here = moment.release_on(reading.recording, flat, zeros)
         without = session.snapshot()
-        moment.replay(reading.recording, flat, own)
-        if not differing(without, session.snapshot(), _STATE_TOLERANCE):
+        there = moment.release_on(reading.recording, flat, own)
+        same = bool(((there - here).abs() <= reading.recording.rounding * here.abs().max()).all())
+        if same and not differing(without, session.snapshot(), _STATE_TOLERANCE):
             message = f"step {moment.step}: {draw.numel} Gaussian numbers are drawn, and reach neither the release nor any state"
             return Problem("DPA215", Severity.MINOR, Strength.PROOF, message, draw.line, {"numbers": draw.numel})
     return None
@@ -83,7 +84,8 @@ def _is_idle(moment: Moment, reading: Reading, flat: Tensor, name: str) -> bool:
     spoiled = _call(moment, reading, flat, name, spoil=True)
     if spoiled is None or not spoiled.spoiled:
         return False
-    same = bool(((spoiled.release - plain.release).abs() <= 4 * reading.tolerance).all())
+    tolerance = 4 * reading.recording.rounding * float(plain.release.abs().max())
+    same = bool(((spoiled.release - plain.release).abs() <= tolerance).all())
     return same and not differing(plain.state, spoiled.state, _STATE_TOLERANCE)
 
 

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from dpaudit.contract import PlainData, RunConfig, Severity, Strength
+from dpaudit.probe.inside import Inside
 from dpaudit.probe.noise_map import Diagonal, NoiseMap
 from dpaudit.probe.problem import Problem
 from dpaudit.probe.session import Session
 
 from .batches import Beside, Geometry
+from .inner import inner_rounding
 from .moments import Moment
 from .noise_tests import GATE_ALPHA, Battery, Floats, confirmed, known_scale, unknown_scale
 from .readings import Unreadable
@@ -83,6 +85,7 @@ def noise_statistics(
     beside: Beside,
     deadline: float,
     seed: int,
+    inside: Inside | None = None,
 ) -> Battery:
     """The battery on latents of unwatched calls at consecutive steps of one run, or of several where a run is short.
 
@@ -93,6 +96,7 @@ def noise_statistics(
     Args:
         make_session: a fresh mechanism, from a seed.
         seed: of this battery; two batteries need different ones.
+        inside: the values before post-processing, to be tested in place of the release.
 
     Raises:
         Unreadable: the noise cannot be read at some step, or too few steps fit into the time.
@@ -105,7 +109,7 @@ def noise_statistics(
         # Far apart, so that no two runs of the two batteries share a seed.
         session = make_session(seed + 1_000_003 * len(runs))
         session.world.stir(session.snapshot(), seed + 1_000_003 * len(runs) + 17)
-        run, form = _run_residuals(session, config, geometry, beside, form, length, deadline)
+        run, form = _run_residuals(session, config, geometry, beside, form, inside, length, deadline)
         if len(run) and (not runs or len(run) == len(runs[0])):
             runs.append(run)  # one that the end of the time cut short counts only if it is the first
         if len(run) < length:
@@ -124,6 +128,7 @@ def _run_residuals(
     geometry: Geometry,
     beside: Beside,
     form: NoiseMap | None,
+    inside: Inside | None,
     length: int,
     deadline: float,
 ) -> tuple[Floats, NoiseMap | None]:
@@ -134,18 +139,32 @@ def _run_residuals(
             break
         moment = Moment(session, geometry, session.snapshot(), step, config.epoch_of(step), "", beside.content, None)
         flat = zero_rows(moment, beside)
+        moment.inside = inside
         if form is None:
             form = moment.read(flat).noise
             session.restore(moment.before)
-        released = session.call_unwatched(moment.batch(flat), step, moment.epoch)
+        seen = moment.unwatched(flat)
         session.reported_sigma(step, moment.epoch)
         after = session.snapshot()
-        _, at, noise = moment.renewed(flat, form)
-        residuals.append(latents_of(noise, released - at))
+        recording, at, noise = moment.renewed(flat, form)
+        if inside is not None:
+            _check_places(moment, seen, at + noise.apply(recording.latents))
+        residuals.append(latents_of(noise, seen - at))
         session.restore(after)
     if not all(len(z) == len(residuals[0]) > 0 for z in residuals):
         raise Unreadable("the number of directions in which the noise moves changes from step to step, or is zero")
     return np.array(residuals), form
+
+
+def _check_places(moment: Moment, seen: Tensor, modelled: Tensor) -> None:
+    """Without a tape other operations may run for the draws: what was seen must be what the tape's model of the draws says.
+
+    Raises:
+        Unreadable: it is not, so another value than the one meant may have been seen.
+    """
+    allowed = 64 * inner_rounding(moment) * max(float(seen.abs().max()), float(modelled.abs().max()))
+    if not bool(((seen - modelled).abs() <= allowed).all()):
+        raise Unreadable(f"step {moment.step}: the values before post-processing are not those of a watched call")
 
 
 def shape_statistics(moment: Moment, beside: Beside, seed: int, calls: int = _CALLS) -> Battery:

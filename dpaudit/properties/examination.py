@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from dpaudit.contract import NonFinite, Rows
+from dpaudit.contract import NonFinite, Rows, Strength
 from dpaudit.contract.guard import Attempt
 from dpaudit.probe.candidates import shrink
 from dpaudit.probe.loading import CandidateError
@@ -112,7 +112,7 @@ class Examination:
         except (Unreadable, UncopyableState) as error:
             if dtype is torch.float32:
                 self.incomplete.append(f"the noise cannot be read: {error}")
-                self._attempt("the test of the noise's shape", self._shape)
+                self._attempt("the test of the noise's shape", lambda: self._shape(unread=True))
             return None
         return Explorer(moments, tolerance, self.deadline, self.request.seed)
 
@@ -160,7 +160,9 @@ class Examination:
                 # The simplest row shows the fault; the worst one says how bad it is.
                 problem = contribution_problem(explorer, shrunk, effect, single_only=single_only)
                 if not single_only:
-                    self._demonstrate(explorer, shrunk)
+                    # What values before post-processing show bounds no epsilon of the release.
+                    if all(moment.inside is None for moment in explorer.moments):
+                        self._demonstrate(explorer, shrunk)
                     problem = with_worst(explorer, problem)
                 self._add(problem)
 
@@ -239,7 +241,13 @@ class Examination:
         mixed = replace(self.typical, content="mixed")
         first, second = (
             checks_noise.noise_statistics(
-                lambda seed: self.session(dtype, seed), self.config, self.geometry, mixed, self.deadline, seed
+                lambda seed: self.session(dtype, seed),
+                self.config,
+                self.geometry,
+                mixed,
+                self.deadline,
+                seed,
+                main.moments[0].inside,
             )
             for seed in (self.request.seed + 101, self.request.seed + 202)
         )
@@ -247,11 +255,15 @@ class Examination:
         if problem is not None:
             self._add(problem)
 
-    def _shape(self) -> None:
+    def _shape(self, *, unread: bool = False) -> None:
+        """The shape of the releases. Where Gaussian draws were recorded but not read, post-processing may explain it."""
         moment = self._opened(torch.float32)
         first, second = (checks_noise.shape_statistics(moment, self.typical, seed) for seed in (1, 2))
         line = moment.coin_line(checks_noise.zero_rows(moment, self.typical))
         problem = checks_noise.refuted(first, second, line, None)
+        if problem is not None and unread and moment.latent_count(checks_noise.zero_rows(moment, self.typical)):
+            message = f"{problem.message}; the release is no affine function of the Gaussian draws, and this may be why"
+            problem = replace(problem, strength=Strength.HEURISTIC, message=message)
         if problem is not None:
             self._add(problem)
 

@@ -26,6 +26,7 @@ from .counterexample import read_counterexample, snippet
 from .pair import MEMORY_MIB
 from .report import Report, decode_report
 from .result import PropertyResult, WorstContribution
+from .wording import BEFORE
 
 _SMALLEST = 1e-3
 _CANNOT_RUN = {"DPA011", "DPA012", "DPA013", "DPA014", "DPA015"}
@@ -77,8 +78,7 @@ def search(
     if isinstance(answer, Problem):
         return _nothing(answer.message, (_finding(answer, source, config),), started)
     epsilon = _demonstrated_epsilon(config, dict(answer.demonstrated))
-    weighed = (_weighed(_finding(p, source, config), config, epsilon, answer) for p in answer.problems)
-    findings = tuple(_at_the_output(finding) if measurement.post_processed else finding for finding in weighed)
+    findings = tuple(_weighed(_finding(p, source, config), config, epsilon, answer) for p in answer.problems)
     return PropertyResult(
         outcome=_outcome(findings, answer),
         summary=_summary(findings, answer),
@@ -112,14 +112,6 @@ def _demonstrated_epsilon(config: RunConfig, sigmas: dict[int, float]) -> float 
 
     schedule = tuple(max(sigmas.get(step, math.inf), _SMALLEST) for step in range(config.total_steps))
     return epsilon_bracket(EventTrace.of_run(config, schedule), config.target_delta).lower
-
-
-def _at_the_output(finding: Finding) -> Finding:
-    """What the scale or the bound of a post-processed release shows is no witness: clamping a release is free."""
-    if finding.rule not in {"DPA202", "DPA214"}:
-        return finding
-    message = f"{finding.message}. The release is post-processed, and this was seen at the output: it is no witness"
-    return replace(finding, severity=Severity.MAJOR, strength=Strength.HEURISTIC, message=message)
 
 
 def _weighed(finding: Finding, config: RunConfig, epsilon: float | None, report: Report) -> Finding:
@@ -173,7 +165,8 @@ def _finding(problem: Problem, source: MechanismSource, config: RunConfig) -> Fi
         except (ValueError, KeyError, TypeError):
             evidence.pop("counterexample")  # the finding stands; only its program cannot be written
         else:
-            evidence["snippet"] = snippet(source, config, found, f"{problem.rule}: {problem.message}")
+            if not evidence.get(BEFORE):
+                evidence["snippet"] = snippet(source, config, found, f"{problem.rule}: {problem.message}")
     return Finding(
         rule=problem.rule,
         severity=problem.severity,

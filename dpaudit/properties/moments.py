@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dpaudit.probe.inside import Inside
 from dpaudit.probe.loading import CandidateError
 from dpaudit.probe.noise_map import Dense, Diagonal, NoiseMap, probe_matrix, structure_of
+from dpaudit.probe.post_processing import sight
 from dpaudit.probe.session import Session
 from dpaudit.probe.tape import Recording
+from dpaudit.probe.trace import Tracer
 from dpaudit.probe.world import Snapshot
 
 from .batches import Beside, Geometry
 from .gradients import RowPattern, row_of
+from .inner import confirm, find_inner, inner_rounding, moves_of, tracer_of
 from .readings import Effect, Reading, Unreadable
 
 LATENT_LIMIT = 400
@@ -33,6 +37,7 @@ class Moment:
         history: content of the rows at every step before.
         release: the last released update, for rows that follow it.
         forms: the form of L once it is known; shared by the moments of one precision.
+        inside: the values before post-processing, where the release is no affine function of the latents.
     """
 
     session: Session
@@ -44,6 +49,8 @@ class Moment:
     history: str
     release: Tensor | None
     forms: list[NoiseMap] = field(default_factory=list)
+    inside: Inside | None = None
+    _looked: bool = False
     _readings: dict[Beside, Reading] = field(default_factory=dict)
 
     def row(self, pattern: RowPattern) -> Tensor:
@@ -56,16 +63,46 @@ class Moment:
         return self.geometry.tensors(flat, self.session.dtype)
 
     def replay(self, recording: Recording, flat: Tensor, latents: Tensor) -> Tensor:
-        """The release on other rows with other latents, from the saved state.
+        """The release on other rows with other latents, from the saved state; ``inside`` values instead, if there are any.
+
+        Raises:
+            Unreadable: the number or the size of the random draws depends on the rows, or the call passes other places.
+        """
+        tracer = tracer_of(self)
+        return self._seen(self.release_on(recording, flat, latents, tracer=tracer), tracer)
+
+    def release_on(
+        self, recording: Recording, flat: Tensor, latents: Tensor, *, tracer: Tracer | None = None
+    ) -> Tensor:
+        """The release itself on other rows with other latents, from the saved state.
 
         Raises:
             Unreadable: the number or the size of the random draws depends on the rows.
         """
         self.session.restore(self.before)
-        run = self.session.call(self.batch(flat), self.step, self.epoch, replay=recording, latents=latents)
+        run = self.session.call(
+            self.batch(flat), self.step, self.epoch, replay=recording, latents=latents, tracer=tracer
+        )
         if run.diverged:
             raise Unreadable(f"step {self.step}: the number or the size of the random draws depends on the data")
         return run.release
+
+    def unwatched(self, flat: Tensor) -> Tensor:
+        """As :meth:`replay`, of a call without a tape from the world as it is: it draws for itself."""
+        tracer = tracer_of(self)
+        return self._seen(self.session.call_unwatched(self.batch(flat), self.step, self.epoch, tracer=tracer), tracer)
+
+    def rounding(self, recording: Recording) -> float:
+        """Relative rounding of what is looked at: values before post-processing do not show its rounding."""
+        return recording.rounding if self.inside is None else inner_rounding(self)
+
+    def _seen(self, release: Tensor, tracer: Tracer | None) -> Tensor:
+        if tracer is None or self.inside is None:
+            return release
+        seen = sight(self.geometry.sizes, self.inside, tracer.trace, release)
+        if seen is None:
+            raise Unreadable(f"step {self.step}: a call does not pass the values before post-processing that others do")
+        return seen.inner
 
     def reading(self, beside: Beside) -> Reading:
         """Read the call on the other rows with a zero row (or none) in the differing place. Cached.
@@ -77,8 +114,40 @@ class Moment:
         if beside not in self._readings:
             zero = torch.zeros(sum(self.geometry.sizes), dtype=self.session.dtype)
             flat = self.geometry.without(beside, zero)
+            self.look_inside(flat)
             self._readings[beside] = (self._reread(flat) if self.forms else None) or self.read(flat)
         return self._readings[beside]
+
+    def look_inside(self, flat: Tensor) -> None:
+        """Look once whether the release of this state is post-processed, and from which values.
+
+        Raises:
+            CandidateError: the mechanism raised.
+        """
+        if self._looked:
+            return
+        self._looked = True
+        self.session.restore(self.before)
+        recording = self.session.call(self.batch(flat), self.step, self.epoch, watch=True).recording
+        if recording.latents.numel() > LATENT_LIMIT:
+            return
+        known, nudge = self.forms, moves_of(recording.latents.numel(), self.step + 1)
+        try:
+            for found in find_inner(self, recording, flat, nudge):
+                self.inside, self.forms = found, []  # forms of the release say nothing about the values before it
+                if self._is_readable(flat):
+                    return
+                self.inside = None
+        except Unreadable:
+            pass  # what cannot be looked into is judged as it is released
+        self.inside, self.forms = None, known
+
+    def _is_readable(self, flat: Tensor) -> bool:
+        try:
+            self.read(flat)
+        except Unreadable:
+            return False
+        return True
 
     def _reread(self, flat: Tensor) -> Reading | None:
         """Read one call by the known form of L; ``None`` if it does not hold here."""
@@ -86,14 +155,14 @@ class Moment:
             recording, at, noise = self.renewed(flat, self.forms[0])
         except Unreadable:
             return None
-        nudge = _nudge(recording.latents.numel(), self.step)
+        nudge = moves_of(recording.latents.numel(), self.step + 1)
         self.session.restore(self.before)
         self.session.call(self.batch(flat), self.step, self.epoch)
         reported = self._reported()
         response = self.replay(recording, flat, nudge) - at
         expected = noise.apply(nudge)
         reach = max(float(at.abs().max()), float(expected.abs().max()))
-        tolerance = recording.rounding * reach
+        tolerance = self.rounding(recording) * reach
         if not bool(torch.isfinite(at).all() and ((response - expected).abs() <= 16 * tolerance).all()):
             return None
         return Reading(recording, at, noise, nudge, response, tolerance, reported)
@@ -118,8 +187,8 @@ class Moment:
             raise Unreadable(f"step {self.step}: the release is not finite on zero or moderate rows")
         matrix = probe_matrix(lambda z: self.replay(recording, flat, z), zeros, at)
         reach = max(float(at.abs().max()), float(matrix.abs().max()) if matrix.numel() else 0.0)
-        tolerance = recording.rounding * reach
-        nudge = _nudge(count, self.step)
+        tolerance = self.rounding(recording) * reach
+        nudge = moves_of(count, self.step + 1)
         response = self.replay(recording, flat, nudge) - at
         if not bool(((response - matrix @ nudge).abs() <= 16 * tolerance).all()):
             raise Unreadable(f"step {self.step}: the release is not an affine function of the Gaussian draws")
@@ -139,7 +208,7 @@ class Moment:
         ones = torch.ones_like(recording.latents)
         at = self.replay(recording, flat, torch.zeros_like(ones))
         response = self.replay(recording, flat, ones) - at
-        tolerance = recording.rounding * max(float(at.abs().max()), float(response.abs().max()))
+        tolerance = self.rounding(recording) * max(float(at.abs().max()), float(response.abs().max()))
         match form:
             case Diagonal():
                 idle = form.source < 0
@@ -172,16 +241,24 @@ class Moment:
             return Effect(math.nan, math.nan, None, False)
         change = there - absent
         moved = self.replay(reading.recording, other, reading.nudge) - there
-        tolerance = max(reading.tolerance, reading.recording.rounding * float(there.abs().max()))
+        tolerance = max(reading.tolerance, self.rounding(reading.recording) * float(there.abs().max()))
         ratio = None
         if not bool(((moved - reading.response).abs() <= 8 * tolerance).all()):
             size = float(reading.response.norm())
             ratio = float(moved.norm()) / size if size > 0 else math.inf
         fresh = torch.ones(reading.latents, dtype=torch.bool)
         change = torch.where(change.abs() <= tolerance, 0.0, change)
-        mu = reading.noise.shift(change, reading.tolerance, fresh)[1] / g.reach
-        sigma = math.inf if mu == 0 else 0.0 if math.isinf(mu) else 1 / mu
-        return Effect(sigma, float(change.norm()) / g.reach, ratio, True)
+        shift, mu = reading.noise.shift(-change, reading.tolerance, fresh)
+        finite = True
+        if self.inside is not None and ratio is None and math.isfinite(mu):
+            finite = confirm(self, reading, (g.without(beside, row), other), shift, tolerance)
+        sigma = math.inf if mu == 0 else 0.0 if math.isinf(mu) else g.reach / mu
+        return Effect(sigma, float(change.norm()) / g.reach, ratio, finite)
+
+    def latent_count(self, flat: Tensor) -> int:
+        """Number of distinct Gaussian latents of the call on some rows."""
+        self.session.restore(self.before)
+        return self.session.call(self.batch(flat), self.step, self.epoch, watch=True).recording.latents.numel()
 
     def coin_line(self, flat: Tensor) -> int | None:
         """Line of the first random draw that is not Gaussian, else of the first Gaussian one."""
@@ -194,10 +271,3 @@ class Moment:
             return self.session.reported_sigma(self.step, self.epoch)
         except CandidateError:
             return None
-
-
-def _nudge(size: int, seed: int) -> Tensor:
-    """Moves of latents, none of them small."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    sign = torch.randint(0, 2, (size,), generator=generator).to(torch.float64) * 2 - 1
-    return sign * (0.5 + torch.rand(size, generator=generator, dtype=torch.float64))

@@ -12,6 +12,7 @@ from dpaudit.probe.problem import Problem
 
 from .counterexample import Counterexample
 from .explorer import Example, Explorer
+from .inner import betrayed
 from .moments import Moment
 from .readings import Effect, Reading
 
@@ -21,6 +22,8 @@ _HAPPENS = {
     Relation.REPLACE_ONE: "is replaced by its opposite",
 }
 _HALF_ROUNDING = 0.02
+BEFORE = "before_post_processing"
+"""Evidence that a finding was read before post-processing, so that a program that compares releases does not show it."""
 
 
 def pair_in_words(explorer: Explorer, example: Example) -> str:
@@ -44,14 +47,41 @@ def contribution_problem(explorer: Explorer, example: Example, effect: Effect, *
         "step": moment.step,
         "counterexample": counterexample(moment, example, explorer.row(example)).plain(),
     }
+    if moment.inside is not None:
+        evidence[BEFORE] = True
     if effect.sigma == 0:
-        return _bare(reading, pair, evidence)
-    message = f"{pair}: the noise is {effect.sigma:.4g} times that row's contribution, reported are {reading.reported:.4g} times"
+        bare = _bare(reading, pair, evidence)
+        return bare if moment.inside is None else _bare_inside(moment, reading, example, explorer.row(example), bare)
+    where = "" if moment.inside is None else "before post-processing "
+    message = (
+        f"{pair}: {where}the noise is {effect.sigma:.4g} times that row's contribution, reported are "
+        f"{reading.reported:.4g} times"
+    )
     half = moment.session.rounding >= 1e-3 and effect.sigma >= reading.reported * (1 - _HALF_ROUNDING)
     if half or single_only:
         why = "rounding to half precision after the clip" if half else "float32 rounding or overflow (not in float64)"
         return Problem("DPA213", Severity.MAJOR, Strength.PROOF, f"{message}: {why}", reading.line, evidence)
     return Problem("DPA201", Severity.MAJOR, Strength.PROOF, message, reading.line, evidence)
+
+
+def _bare_inside(moment: Moment, reading: Reading, example: Example, row: Tensor, bare: Problem) -> Problem:
+    """No noise on a value that is post-processed: a witness only if the release shows it."""
+    geometry = moment.geometry
+    rows = geometry.without(example.beside, row), geometry.with_row(example.beside, row)
+    shown = betrayed(moment, reading, rows)
+    if shown.numel() and not reading.recording.coins:
+        message = (
+            f"{bare.message}; the release is post-processed, and {shown.numel()} of its coordinates are the same whatever the "
+            "noise is, without the row and, otherwise, with it"
+        )
+        return replace(bare, message=message, evidence={**bare.evidence, "released_coordinates": shown.tolist()[:32]})
+    return _hidden(bare)
+
+
+def _hidden(problem: Problem) -> Problem:
+    """What values before post-processing show is no witness by itself: a sign hides the scale, a top-k whole coordinates."""
+    message = f"{problem.message} (before post-processing, which may hide it: this is no witness)"
+    return replace(problem, severity=Severity.MAJOR, strength=Strength.HEURISTIC, message=message)
 
 
 def with_worst(explorer: Explorer, problem: Problem) -> Problem:
@@ -78,18 +108,22 @@ def noise_problem(explorer: Explorer, example: Example, effect: Effect) -> Probl
         "step": moment.step,
         "counterexample": counterexample(moment, example, explorer.row(example)).plain(),
     }
+    if moment.inside is not None:
+        evidence[BEFORE] = True
     rows = example.beside.count
     if moment.geometry.grows and rows and abs(effect.noise_ratio - rows / (rows + 1)) < 1e-4 * effect.noise_ratio:
         message = (
             f"{pair}: the noise shrinks by the factor {rows}/{rows + 1}; the update is divided by the realised number of "
             "rows"
         )
-        return Problem("DPA208", Severity.CRITICAL, Strength.PROOF, message, reading.line, evidence)
+        problem = Problem("DPA208", Severity.CRITICAL, Strength.PROOF, message, reading.line, evidence)
+        return problem if moment.inside is None else _hidden(problem)
     percent = 100 * abs(effect.noise_ratio - 1)
     how = f"changes by {percent:.3g} %" if percent > 1e-9 else "changes its shape"
     how = how if math.isfinite(percent) else "is zero without it, and is not with it"
     message = f"{pair}: the scale of the noise {how}; a threshold or schedule reads private data"
-    return Problem("DPA202", Severity.CRITICAL, Strength.PROOF, message, reading.line, evidence)
+    problem = Problem("DPA202", Severity.CRITICAL, Strength.PROOF, message, reading.line, evidence)
+    return problem if moment.inside is None else _hidden(problem)
 
 
 def not_finite_problem(explorer: Explorer, example: Example, *, raw: bool) -> Problem:
