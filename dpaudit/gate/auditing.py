@@ -76,7 +76,9 @@ def audit(
         command: how to run this audit again; printed with findings.
         form: of the interface that is audited: what the harness does with an optional form, written out as
             ``clip_and_noise`` (``dpaudit.contract.forms``). Ledgers of runs in another form say nothing about it.
-        time_limit: seconds that the candidate gets in the probe; by default 120 and one more for every 20 steps.
+        time_limit: seconds that the candidate gets in each of the probe, the static layer and the property search; by
+            default 120 in the probe and the search and 60 in the static layer, and one more for every 20 steps in the probe
+            and the static layer.
 
     Raises:
         UsageError: no such file; a cell that has no valid accounting.
@@ -91,7 +93,7 @@ def audit(
     runnable = not any(finding.rule in {"DPA001", "DPA012", "DPA013", "DPA014"} for finding in measurement.findings)
     training = train() if train is not None and runnable else TrainingResult()
     ledgers = tuple(record for record in training.records if record.form is form)
-    runs = run_layers(source, config, measurement, layers, ledgers, command=command)
+    runs = run_layers(source, config, measurement, layers, ledgers, command=command, time_limit=time_limit)
     imports = benchmark_imports(source) if config.calibration is Calibration.BENCHMARK else ()
     findings = _worst_first((*known, *measurement.findings, *runs.findings, *imports, *training.findings))
     decision = decide(

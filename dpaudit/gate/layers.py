@@ -21,7 +21,7 @@ from dpaudit.contract import (
 )
 from dpaudit.empirical import GATE, attack
 from dpaudit.probe import MechanismSource
-from dpaudit.properties import search
+from dpaudit.properties import DEFAULT_TIME_LIMIT, search
 from dpaudit.replay import compare_ledger, replay
 from dpaudit.static import analyse
 
@@ -58,12 +58,18 @@ def run_layers(
     records: Sequence[RunRecord],
     *,
     command: str,
+    time_limit: float | None = None,
 ) -> LayerRuns:
-    """Run the chosen layers. A layer that raises ends ERRORED with a finding DPA001; usage errors pass through."""
+    """Run the chosen layers. A layer that raises ends ERRORED with a finding DPA001; usage errors pass through.
+
+    Args:
+        time_limit: seconds that the candidate gets in the static layer, and again in the property search; by default those
+            of each layer.
+    """
     runs = LayerRuns()
     steps: dict[Layer, Callable[[], LayerRecord]] = {
-        Layer.STATIC: lambda: _static(runs, source, config),
-        Layer.PROPERTIES: lambda: _properties(runs, source, config, measurement),
+        Layer.STATIC: lambda: _static(runs, source, config, time_limit),
+        Layer.PROPERTIES: lambda: _properties(runs, source, config, measurement, time_limit),
         Layer.EMPIRICAL: lambda: _empirical(runs, source, config, measurement),
         Layer.REPLAY: lambda: _replay(runs, source, config, measurement, records, command),
     }
@@ -116,8 +122,9 @@ def _guarded(
         )
 
 
-def _static(runs: LayerRuns, source: MechanismSource, config: RunConfig) -> LayerRecord:
-    result = analyse(source, config, time_limit=60.0 + config.total_steps / 20)
+def _static(runs: LayerRuns, source: MechanismSource, config: RunConfig, time_limit: float | None) -> LayerRecord:
+    limit = 60.0 + config.total_steps / 20 if time_limit is None else time_limit
+    result = analyse(source, config, time_limit=limit)
     runs.static = result
     runs.findings += result.findings
     if result.sigma_effective is None:
@@ -131,8 +138,11 @@ def _static(runs: LayerRuns, source: MechanismSource, config: RunConfig) -> Laye
     return LayerRecord(layer=Layer.STATIC, outcome=outcome, ran=True, summary=summary, seconds=result.seconds)
 
 
-def _properties(runs: LayerRuns, source: MechanismSource, config: RunConfig, measurement: Measurement) -> LayerRecord:
-    result = search(source, config, measurement)
+def _properties(
+    runs: LayerRuns, source: MechanismSource, config: RunConfig, measurement: Measurement, time_limit: float | None
+) -> LayerRecord:
+    limit = DEFAULT_TIME_LIMIT if time_limit is None else time_limit
+    result = search(source, config, measurement, time_limit=limit)
     runs.findings += result.findings
     runs.worst_found = None if result.worst_contribution is None else result.worst_contribution.noise_multiplier
     return LayerRecord(

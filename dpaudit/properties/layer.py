@@ -28,12 +28,18 @@ from .report import Report, decode_report
 from .result import PropertyResult, WorstContribution
 from .wording import BEFORE
 
+DEFAULT_TIME_LIMIT = 120.0
 _SMALLEST = 1e-3
 _CANNOT_RUN = {"DPA011", "DPA012", "DPA013", "DPA014", "DPA015"}
 
 
 def search(
-    source: MechanismSource, config: RunConfig, measurement: Measurement, *, seed: int = 0, time_limit: float = 120.0
+    source: MechanismSource,
+    config: RunConfig,
+    measurement: Measurement,
+    *,
+    seed: int = 0,
+    time_limit: float = DEFAULT_TIME_LIMIT,
 ) -> PropertyResult:
     """Search for an input and a state at which the mechanism breaks a promise, and shrink what is found.
 

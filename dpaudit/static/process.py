@@ -8,16 +8,17 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from dpaudit.contract import Cell, Finding, NonFinite, Relation, Rows, RunConfig, Sampler, Severity, Strength
 from dpaudit.contract.static_result import StaticResult
 from dpaudit.contract.words import Calibration
+from dpaudit.probe.guard import Guard
 from dpaudit.probe.isolated_process import START_LIMIT, IsolatedProcess
 from dpaudit.probe.source import MechanismSource
-from dpaudit.probe.worker import Answers
+from dpaudit.probe.worker import Answers, limit_resources
 
 from .analysis import DEFAULT_TIME_LIMIT, Candidate, analyse_source
 
@@ -53,6 +54,9 @@ def analyse(source: MechanismSource, config: RunConfig, *, time_limit: float = D
     except (ValueError, KeyError, TypeError) as error:
         message = f"the mechanism ended the process of the analysis (exit code {exit_code}, {type(error).__name__})"
         return _failed(source, "DPA117", message, began)
+
+
+_MEMORY_MIB = 4096
 
 
 def _failed(source: MechanismSource, rule: str, message: str, began: float) -> StaticResult:
@@ -145,8 +149,27 @@ def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     config = _decode_config(request["config"])
     candidate = Candidate(source=request["source"], filename=request["filename"], class_name=request["class_name"])
+    guard = Guard(candidate.filename, Path.cwd())
+    guard.install()
+    limit_resources(_MEMORY_MIB)
     result = analyse_source(candidate, config, time_limit=float(request["time_limit"]))
-    answers.send({"result": encode(result)})
+    guard.off()
+    answers.send({"result": encode(replace(result, findings=(*result.findings, *_refused(guard, candidate))))})
+
+
+def _refused(guard: Guard, candidate: Candidate) -> tuple[Finding, ...]:
+    """What the candidate tried to do and may not, also where it went on without."""
+    return tuple(
+        Finding(
+            rule="DPA012",
+            severity=Severity.MAJOR,
+            strength=Strength.PROOF,
+            message=f"the mechanism tried what it may not do: {attempt.action} (refused)",
+            file=candidate.filename,
+            line=attempt.line,
+        )
+        for attempt in guard.attempts
+    )
 
 
 if __name__ == "__main__":
