@@ -43,7 +43,7 @@ def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--time-limit",
         type=positive_number,
         metavar="S",
-        help="seconds for one mechanism in each of probe, static layer and property search (default: 120, 60, 120, and more for long runs)",
+        help="seconds for each of probe, static layer and property search (default: 120, 60, 120; more for long runs)",
     )
     gate.add_argument("--admit-inconclusive", action="store_true", help="exit 0 although some audits are inconclusive")
     gate.add_argument("--resume", action="store_true", help="take finished audits from --out where nothing changed")

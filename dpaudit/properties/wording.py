@@ -57,7 +57,11 @@ def contribution_problem(explorer: Explorer, example: Example, effect: Effect, *
         f"{pair}: {where}the noise is {effect.sigma:.4g} times that row's contribution, reported are "
         f"{reading.reported:.4g} times"
     )
-    half = moment.inside is None and moment.session.rounding >= 1e-3 and effect.sigma >= reading.reported * (1 - _HALF_ROUNDING)
+    half = (
+        moment.inside is None
+        and moment.session.rounding >= 1e-3
+        and effect.sigma >= reading.reported * (1 - _HALF_ROUNDING)
+    )
     if half or single_only:
         why = "rounding to half precision after the clip" if half else "float32 rounding or overflow (not in float64)"
         return Problem("DPA213", Severity.MAJOR, Strength.PROOF, f"{message}: {why}", reading.line, evidence)

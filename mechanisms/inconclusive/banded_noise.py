@@ -6,9 +6,9 @@ bands here are chosen for the example, not optimised.
 Analysis. With L the lower-triangular matrix with 1 on the diagonal and -0.5 below it, the releases are G + sigma C L Z, G being
 the clipped sums of all steps. A row that takes part in the steps u moves L^{-1} G by L^{-1} u, so the run is one Gaussian with
 multiplier sigma / |L^{-1} u|. L^{-1} has 0.5^k on its k-th diagonal: one participation costs a factor of up to 1.155, and more
-participations more. No sigma of a single step says this, so ``privacy_events`` states it; ``get_effective_sigma`` reports what one
-step would be worth by itself. No accountant of this suite bounds correlated noise together with random batches: the claim is checked,
-and nothing is accepted.
+participations more. No sigma of a single step says this, so ``privacy_events`` states it; ``get_effective_sigma`` reports what
+one step would be worth by itself. No accountant of this suite bounds correlated noise together with random batches: the claim
+is checked, and nothing is accepted.
 """
 
 import torch
