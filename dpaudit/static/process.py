@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dpaudit.contract import Cell, Finding, NonFinite, Relation, Rows, RunConfig, Sampler, Severity, Strength
+from dpaudit.contract.guard import Guard
 from dpaudit.contract.static_result import StaticResult
 from dpaudit.contract.words import Calibration
-from dpaudit.probe.guard import Guard
 from dpaudit.probe.isolated_process import START_LIMIT, IsolatedProcess
 from dpaudit.probe.source import MechanismSource
 from dpaudit.probe.worker import Answers, limit_resources
