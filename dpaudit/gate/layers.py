@@ -129,7 +129,7 @@ def _static(runs: LayerRuns, source: MechanismSource, config: RunConfig, time_li
     runs.findings += result.findings
     if result.sigma_effective is None:
         assert result.refusal is not None
-        runs.findings += (result.refusal,)
+        runs.findings += () if result.refusal in result.findings else (result.refusal,)
         outcome, summary = Outcome.INCONCLUSIVE, f"refused: {result.refusal.message}"
         summary += f" {result.conditional}" if result.conditional else ""
     else:
