@@ -60,6 +60,13 @@ def optional_number_at(values: Mapping[str, Any], name: str, where: str) -> floa
     return None if values[name] is None else number_at(values, name, where)
 
 
+def numbers_at(values: Mapping[str, Any], name: str, where: str) -> tuple[float, ...]:
+    """The finite numbers in the list under ``name``."""
+    if not isinstance(values[name], list | tuple):
+        raise DataError(f"{where}: {name}: expected a list of numbers, got {values[name]!r:.80}")
+    return tuple(number_at({name: value}, name, where) for value in values[name])
+
+
 def boolean_at(values: Mapping[str, Any], name: str, where: str) -> bool:
     """The truth value under ``name``."""
     if type(values[name]) is not bool:

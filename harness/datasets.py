@@ -36,7 +36,8 @@ class Dataset:
 
     Attributes:
         title: the name printed beside every accuracy.
-        train_images, test_images: uint8 ``[n, channels, height, width]``.
+        train_images, test_images: uint8 ``[n, channels, height, width]``, or features that are used as they are: floats
+            ``[n, features]``.
         train_labels, test_labels: int64 ``[n]``.
         mean, std: of the pixel values over 255, one a channel, ``[1, channels, 1, 1]``.
         maximum: the pixel value that stands for 1.
@@ -52,7 +53,9 @@ class Dataset:
     maximum: float = 255.0
 
     def normalised(self, images: Tensor) -> Tensor:
-        """float32 network input from bytes."""
+        """float32 network input from bytes; features are floats, and are normalised already."""
+        if images.is_floating_point():
+            return images.to(torch.float32)
         return (images.to(torch.float32) / self.maximum - self.mean) / self.std
 
 

@@ -141,6 +141,8 @@ class LayerChunk:
     def discard(self, rows: Tensor) -> None:
         """Make the marked rows zero."""
         marked = self._with_padding(rows, True)  # padding too: a diverged model gives it NaN
+        if marked.device.type == "cpu" and not bool(marked.any()):  # elsewhere the question would wait for the device
+            return
         self._rows = {key: value.masked_fill_(_spread(marked, value), 0) for key, value in self._formed().items()}
         for entry in self._captured:
             if self._closed(entry):

@@ -92,6 +92,14 @@ class DigitsNet(nn.Module):
         return torch.as_tensor(self.layers(images))
 
 
+def _linear(inputs: int) -> nn.Linear:
+    """A linear classifier that starts at 0: its first gradients then favour no class."""
+    layer = nn.Linear(inputs, 10)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "MNISTNet": MNISTNet,
     "CIFAR10Net": CIFAR10Net,
@@ -102,6 +110,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "WRN-16-4": WideResNet16,
     "EfficientNet-B0": efficientnet_b0,
     "EfficientNet-B0-frozen": partial(efficientnet_b0, frozen_batch_norm=True),
+    "ScatterLinear-8x1": partial(_linear, 81 * 4),
+    "ScatterLinear-28x1": partial(_linear, 81 * 49),
+    "ScatterLinear-32x3": partial(_linear, 3 * 81 * 64),
 }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from dpaudit.contract import Calibration, Cell
 
 from .recipe import Recipe
+from .scattering_settings import ScatteringSettings
 
 BENCHMARK_SEEDS = (42, 123, 456)
 
@@ -24,6 +25,7 @@ class Preset:
         target_epsilon, target_delta: the claimed budget.
         cell, calibration: the default privacy question, and the accountant that sets sigma.
         seeds: what a full comparison runs.
+        features: scattering features to train on in the place of images, or ``None``.
     """
 
     name: str
@@ -40,3 +42,4 @@ class Preset:
     calibration: Calibration = Calibration.PLD
     seeds: tuple[int, ...] = BENCHMARK_SEEDS
     recipe: Recipe = field(default_factory=Recipe)
+    features: ScatteringSettings | None = None

@@ -3,7 +3,7 @@
 ``digits`` trains in seconds anywhere. ``mnist``, ``fmnist`` and ``cifar10`` use the benchmark's settings with a valid
 accountant and the sampler that it assumes. ``benchmark-*`` repeat the published runs as they really were: shuffled
 batches, and the benchmark's own formula for sigma, which is invalid and kept in order to be refuted. ``paper-*`` are the
-systems of :mod:`harness.paper_presets`.
+systems of :mod:`harness.paper_presets`, ``scatter-*`` the linear models of :mod:`harness.scattering_presets`.
 """
 
 import difflib
@@ -12,6 +12,7 @@ from dpaudit.contract import Calibration, Cell, NonFinite, Relation, Rows, Sampl
 
 from .paper_presets import PAPER_PRESETS
 from .preset import BENCHMARK_SEEDS, Preset
+from .scattering_presets import SCATTER_PRESETS
 
 _MNIST_SIZE = 60_000
 _CIFAR10_SIZE = 50_000
@@ -54,6 +55,7 @@ PRESETS: dict[str, Preset] = {
             _image_preset(f"benchmark-{dataset}", dataset, as_published=True)
             for dataset in ("mnist", "fmnist", "cifar10")
         ),
+        *SCATTER_PRESETS,
         *PAPER_PRESETS,
     )
 }

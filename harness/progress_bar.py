@@ -34,6 +34,11 @@ class ProgressBar:
     ) -> None:
         self._bar.stop()
 
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        if self.visible:
+            self._bar.advance(self._task, count)
+
     def step(self) -> None:
         """One step is done."""
         if self.visible:

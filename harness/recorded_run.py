@@ -36,7 +36,7 @@ def require_recordable(
 
     Raises:
         UsageError: a plan that the run cannot hold; augmentation, dropout, public weights, lower precision, a validation
-            split or several processes.
+            split, releases before the first step or several processes.
     """
     require_insertable(plan, config)
     problems = {
@@ -45,13 +45,14 @@ def require_recordable(
         "public weights": recipe.public_weights,
         "bfloat16, TF32 or compilation": engine.bf16 or engine.tf32 or engine.compile,
         "a validation split": hold_out > 0,
+        "releases before the first step": bool(config.preparation),
         f"{processes} processes": processes > 1,
     }
     found = [words for words, holds in problems.items() if holds]
     if found:
         raise UsageError(
             f"canaries: a run with {', '.join(found)} cannot be scored and run again step by step from its record; train "
-            "with canaries in one process, in float32, without augmentation, dropout, public weights and validation split"
+            "with canaries in one process, in float32, without augmentation, dropout, public weights, validation split and private mean"
         )
 
 

@@ -54,6 +54,7 @@ def epsilon_so_far(config: RunConfig, sigmas: Sequence[float | None]) -> float |
         steps_per_epoch=config.steps_per_epoch,
         batch_size=config.batch_size,
         dataset_size=config.dataset_size,
+        preparation=config.preparation,
     )
     try:
         return epsilon_bracket(trace, config.target_delta).upper

@@ -138,7 +138,7 @@ class Run:
             indices=indices,
             rows=self.config.batch_size if self.config.cell.rows is Rows.CONSTANT else rows,
             augmenter=parts.augmenter,
-            drawn=parts.augmenter.draw(len(indices), height=parts.data.train_images.shape[2]),
+            drawn=parts.augmenter.draw(len(indices), height=parts.data.train_images.shape[-1]),
             views=recipe.views,
             channels_last=self.request.engine.channels_last,
             canaries=self.canaries,

@@ -27,6 +27,7 @@ from .checked_json import (
     closed_object,
     integer_at,
     number_at,
+    numbers_at,
     object_at,
     optional_number_at,
     parse_json,
@@ -96,6 +97,8 @@ def config_from_json(values: object, *, where: str) -> RunConfig:
     Raises:
         DataError: a key is missing or unknown, or a value is of the wrong type or out of range.
     """
+    if isinstance(values, dict):  # runs recorded before there was a preparation had none
+        values = {"preparation": [], **values}
     fields = closed_object(values, {field.name for field in dataclasses.fields(RunConfig)}, where=f"{where}: config")
     cell = closed_object(fields["cell"], {"sampler", "relation", "rows", "nonfinite"}, where=f"{where}: config.cell")
     shapes = fields["parameter_shapes"]
@@ -121,6 +124,7 @@ def config_from_json(values: object, *, where: str) -> RunConfig:
             calibration=Calibration(fields["calibration"]),
             parameter_shapes=tuple(tuple(shape) for shape in shapes),
             name=text_at(fields, "name", where),
+            preparation=numbers_at(fields, "preparation", where),
         )
     except (ValueError, UsageError) as error:
         raise DataError(f"{where}: config: {error}") from error

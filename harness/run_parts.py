@@ -28,6 +28,7 @@ from .process_group import ProcessGroup
 from .rates import learning_rates
 from .recipe import Engine, Recipe
 from .samplers import BatchSampler, build_sampler
+from .scattering_data import centred
 from .weight_average import WeightAverage
 
 
@@ -89,10 +90,13 @@ def build_parts(request: Request, data: Dataset, saved: Progress | None) -> Part
 
     Raises:
         MechanismError: the candidate's definitions, constructor or form failed.
-        UsageError: the network mixes examples; the checkpoint's mechanism cannot be restored.
+        UsageError: the network mixes examples; the checkpoint's mechanism cannot be restored; the recipe changes images of
+            which there are only features.
     """
     config, recipe, engine = request.config, request.recipe, request.engine
     _require_distributable(request)
+    _require_images(request)
+    data = _prepared(request, data)
     model = _model(request, data)
     loaded = load_class(request.candidate)
     file = request.candidate.path
@@ -128,6 +132,14 @@ def build_parts(request: Request, data: Dataset, saved: Progress | None) -> Part
     return parts
 
 
+def _prepared(request: Request, data: Dataset) -> Dataset:
+    """The data after the releases of ``config.preparation``, the same in every process and after a resume."""
+    features = request.settings.features
+    if features is None or features.centring is None:
+        return data
+    return centred(data, features.centring, seed=stream_seed(request.seed, "preparation"))
+
+
 def _model(request: Request, data: Dataset) -> nn.Module:
     recipe, shape = request.recipe, tuple(data.train_images.shape[1:])
     seed = stream_seed(request.seed, "initialisation")  # the same in every process
@@ -154,6 +166,15 @@ def _require_distributable(request: Request) -> None:
         raise UsageError(
             f"distributed: shards of {request.config.cell.sampler} batches do not make up one such batch; sample by poisson, "
             "where every process draws from its shard at the same rate"
+        )
+
+
+def _require_images(request: Request) -> None:
+    asked = [str(kind) for kind in request.recipe.augmentations]
+    asked += ["channels_last"] if request.engine.channels_last else []
+    if request.settings.features is not None and asked:
+        raise UsageError(
+            f"recipe: preset {request.settings.name!r} trains on features, which have no {' or '.join(asked)}; leave it out"
         )
 
 

@@ -73,6 +73,7 @@ def run_config(
         calibration=accountant,
         parameter_shapes=parameter_shapes(settings.model),
         name=settings.name,
+        preparation=_preparation(settings),
     )
 
 
@@ -135,7 +136,12 @@ def _calibrated(
         per_epoch,
         settings.batch_size,
         settings.dataset_size,
+        _preparation(settings),
     )
+
+
+def _preparation(settings: Preset) -> tuple[float, ...]:
+    return () if settings.features is None else settings.features.preparation
 
 
 @functools.cache
@@ -149,6 +155,7 @@ def _sigma(
     steps_per_epoch: int,
     batch_size: int,
     dataset_size: int,
+    preparation: tuple[float, ...],
 ) -> float:
     """Calibration takes seconds and depends on these numbers alone, so each answer is kept."""
     if accountant is Calibration.BENCHMARK:
@@ -164,4 +171,5 @@ def _sigma(
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         dataset_size=dataset_size,
+        preparation=preparation,
     ).noise_multiplier

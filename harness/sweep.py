@@ -96,7 +96,8 @@ def _typed(name: str, value: str) -> object:
 def spent_on_trials(configs: Sequence[RunConfig]) -> Spent:
     """What training once under every configuration costs an example that all of them used.
 
-    Trials of one cell and sampling probability are composed step by step; different ones by adding epsilon and delta.
+    Trials of one cell and sampling probability are composed step by step, every trial's releases before training beside
+    them; different ones by adding epsilon and delta.
     Assumption: every step has the noise multiplier of its configuration, which ``dpaudit gate`` decides.
     """
     groups: dict[tuple[object, ...], list[RunConfig]] = {}
@@ -113,6 +114,7 @@ def spent_on_trials(configs: Sequence[RunConfig]) -> Spent:
             steps_per_epoch=first.steps_per_epoch,
             batch_size=first.batch_size,
             dataset_size=first.dataset_size,
+            preparation=tuple(itertools.chain(*(c.preparation for c in group))),
         )
         upper = epsilon_bracket(trace, first.target_delta).upper
         epsilon += math.inf if upper is None else upper

@@ -34,6 +34,7 @@ from .reported_epsilon import epsilon_so_far
 from .run import Run
 from .run_directory import LEDGER_FILE, METRICS_FILE, RUN_FILE, read_ledger, read_run, write_run
 from .run_parts import Request
+from .scattering_data import load_scattering
 
 
 def train(
@@ -106,7 +107,7 @@ def train(
     if finished is not None:
         return finished
     saved = load_checkpoint(out, identity=run.identity) if (out / CHECKPOINT_FILE).exists() else None
-    data = load_dataset(settings.dataset, root=None if data_root is None else Path(data_root), device=chosen)
+    data = _load(settings, root=None if data_root is None else Path(data_root), device=chosen, progress=progress)
     _check_data(settings, data)
     data = held_out(data, hold_out) if hold_out else data
     if canaries is not None:
@@ -154,6 +155,12 @@ def _save(run: Run, out: Path) -> None:
         write_run(out, record, epochs=run.epoch_rows)
         save_checkpoint(out, snapshot)
     run.request.group.total([0])  # nobody reads before it is written
+
+
+def _load(settings: Preset, *, root: Path | None, device: torch.device, progress: bool) -> Dataset:
+    if settings.features is None:
+        return load_dataset(settings.dataset, root=root, device=device)
+    return load_scattering(settings.dataset, settings.features, root=root, device=device, progress=progress)
 
 
 def _check_config(settings: Preset, config: RunConfig, hold_out: int) -> None:

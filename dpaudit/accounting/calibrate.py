@@ -48,8 +48,9 @@ def calibrate_noise_multiplier(
     steps_per_epoch: int | None = None,
     batch_size: int | None = None,
     dataset_size: int | None = None,
+    preparation: tuple[float, ...] = (),
 ) -> CalibrationResult:
-    """The constant sigma that spends the target in this cell.
+    """The constant sigma that spends the target in this cell, beside the releases of ``preparation``.
 
     Guarantee: ``result.bracket.upper <= target_epsilon * (1 - MARGIN)``. Errors: ``UsageError`` for a target that is
     not positive and finite, delta outside (0, 1) or no step; ``UnsupportedCellError``; ``AuditBrokenError`` if the
@@ -67,6 +68,7 @@ def calibrate_noise_multiplier(
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             dataset_size=dataset_size,
+            preparation=preparation,
         )
 
     sigma = _smallest(lambda value: upper_end(trace(value), delta), target_epsilon, start=1.0)
@@ -74,7 +76,7 @@ def calibrate_noise_multiplier(
 
 
 def honest_noise_factor(trace: EventTrace, target_epsilon: float, delta: float) -> float:
-    """The factor on ALL sigmas of the trace with which its upper end meets the target; above 1 where it overspends.
+    """The factor on ALL sigmas of the steps with which the upper end meets the target; above 1 where it overspends.
 
     Solved through the whole schedule, never from one sigma. ``inf`` if a step has no noise at all (no factor mends
     it); the smallest factor tried, 1e-3, if even that meets the target. Errors: as :func:`calibrate_noise_multiplier`.

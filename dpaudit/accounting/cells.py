@@ -81,12 +81,33 @@ def truncation_of(trace: EventTrace) -> Truncation:
     return Truncation.of(q=trace.sampling_probability, batch_size=batch, dataset_size=dataset)
 
 
+def preparation_mu(trace: EventTrace) -> float:
+    """mu of the releases before training, 0 for none: each moves by the norm that it bounds, twice that if rows are replaced.
+
+    Attained by a row at that norm, or by one replaced by its opposite, which can be the row that the steps are worst for.
+    """
+    reach = 2.0 if trace.cell.relation is Relation.REPLACE_ONE else 1.0
+    return reach * math.sqrt(math.fsum(multiplier**-2 for multiplier in trace.preparation))
+
+
+def require_no_preparation(trace: EventTrace, *, what: str) -> None:
+    """Refuse a trace with releases before training where ``what`` does not know them.
+
+    Errors: ``UnsupportedCellError``.
+    """
+    if trace.preparation:
+        raise UnsupportedCellError(
+            f"accounting: {what} has no answer for a run with releases of the whole data set before training "
+            f"(noise multipliers {trace.preparation}); use epsilon_bracket, with a sampler other than shuffle"
+        )
+
+
 def unamplified_mu(trace: EventTrace) -> float:
     """mu of the Gaussian that dominates the trace if every step surely used the row: sound for every cell but shuffle.
 
     Two rows can trade places in a batch of bounded size, and a replaced row moves by up to 2 S: reach 2 but for
     Poisson without replacement.
     """
-    precision = math.fsum(sigma**-2 for sigma in trace.sigmas if sigma > 0)
+    precision = math.fsum(sigma**-2 for sigma in (*trace.sigmas, *trace.preparation) if sigma > 0)
     reach = 1.0 if trace.cell.sampler is Sampler.POISSON and trace.cell.relation is not Relation.REPLACE_ONE else 2.0
     return reach * math.sqrt(precision)

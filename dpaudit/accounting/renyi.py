@@ -39,9 +39,9 @@ def rdp_epsilon(trace: EventTrace, delta: float) -> float:
         )
     relation = NeighboringRelation.REPLACE_ONE if without_replacement else NeighboringRelation.ADD_OR_REMOVE_ONE
     sigmas = [sigma for sigma in trace.sigmas if not math.isinf(sigma)]
-    if not sigmas:
+    if not sigmas and not trace.preparation:
         return 0.0
-    if min(sigmas) == 0 or delta == 0:
+    if min(sigmas, default=1.0) == 0 or delta == 0:
         return math.inf
     accountant = RdpAccountant(neighboring_relation=relation)
     for sigma, count in _rounded_down(sigmas):
@@ -53,6 +53,8 @@ def rdp_epsilon(trace: EventTrace, delta: float) -> float:
         else:
             event = dp_event.PoissonSampledDpEvent(trace.sampling_probability, release)
         accountant.compose(event, count)
+    for multiplier in trace.preparation:
+        accountant.compose(dp_event.GaussianDpEvent(multiplier / 2 if without_replacement else multiplier))
     return float(accountant.get_epsilon(delta))
 
 
@@ -72,6 +74,8 @@ def batch_of(trace: EventTrace) -> tuple[int, int]:
 
 
 def _rounded_down(sigmas: Sequence[float]) -> list[tuple[float, int]]:
+    if not sigmas:
+        return []
     values, counts = np.unique(np.asarray(sigmas, dtype=np.float64), return_counts=True)
     if len(values) > _LEVELS:
         position = np.log(values / values[0]) / math.log(values[-1] / values[0]) * _LEVELS

@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 
 from dpaudit.contract import EventTrace, Sampler, UnsupportedCellError, UsageError
 
-from .cells import lower_family, require_answered, upper_family
+from .cells import lower_family, require_answered, require_no_preparation, upper_family
 from .composed import Composed
 from .gaussian_curve import hockey_stick
 from .sampled_gaussian import compositions, schedule_of
@@ -111,6 +111,7 @@ def _delta(direction: _Direction, epsilons: Floats, *, pessimistic: bool) -> Flo
 def _directions(trace: EventTrace, *, pessimistic: bool) -> list[_Direction]:
     """The composed pair in either direction; one entry where both are the same."""
     require_answered(trace.cell)
+    require_no_preparation(trace, what="a trade-off curve")
     if trace.cell.sampler is Sampler.SHUFFLE:
         raise UnsupportedCellError("trade-off curve: shuffle has bounds from two different pairs; use epsilon_bracket")
     schedule = schedule_of(trace.sigmas)

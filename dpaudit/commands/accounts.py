@@ -92,6 +92,7 @@ def _trace(arguments: argparse.Namespace, sigmas: tuple[float, ...]) -> EventTra
         steps_per_epoch=steps_per_epoch(cell, arguments),
         batch_size=arguments.batch_rows,
         dataset_size=arguments.dataset_size,
+        preparation=tuple(arguments.preparation or ()),
     )
 
 
@@ -126,8 +127,10 @@ def _account(trace: EventTrace, accountant: str, delta: float) -> tuple[float | 
         case "rdp":
             return None, rdp_epsilon(trace, delta), "Renyi accountant, upper end only"
         case "benchmark":
-            if len(set(trace.sigmas)) > 1 or trace.cell.sampler is not Sampler.POISSON:
-                raise UsageError("--accountant benchmark: the formula takes one constant sigma and no other sampler")
+            if len(set(trace.sigmas)) > 1 or trace.cell.sampler is not Sampler.POISSON or trace.preparation:
+                raise UsageError(
+                    "--accountant benchmark: the formula takes one constant sigma, no other sampler and no --preparation"
+                )
             epsilon = benchmark_epsilon(
                 sampling_probability=trace.sampling_probability,
                 sigma=trace.sigmas[0],

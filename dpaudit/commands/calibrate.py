@@ -43,6 +43,7 @@ def _constant(arguments: argparse.Namespace) -> ExitCode:
         steps_per_epoch=steps_per_epoch(cell, arguments),
         batch_size=arguments.batch_rows,
         dataset_size=arguments.dataset_size,
+        preparation=tuple(arguments.preparation or ()),
     )
     print_record(
         arguments.format,
@@ -74,7 +75,7 @@ class _NothingToQuote(Exception):
 
 
 def _mechanism(arguments: argparse.Namespace) -> ExitCode:
-    for name in ("q", "steps", "batch_rows", "dataset_size"):
+    for name in ("q", "steps", "batch_rows", "dataset_size", "preparation"):
         if getattr(arguments, name) is not None:
             raise UsageError(f"calibrate: with a PATH the preset says --{name.replace('_', '-')}; leave it out")
     config = _config(arguments)

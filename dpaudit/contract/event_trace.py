@@ -1,7 +1,7 @@
 """EventTrace: what an accountant is told happened, step by step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .cell import Cell
 from .errors import UsageError
@@ -19,9 +19,12 @@ class EventTrace:
         steps_per_epoch: how the steps fall into epochs; needed by ``shuffle`` only.
         batch_size: B; needed where rows are constant.
         dataset_size: N; needed by ``truncated_poisson`` and ``fixed_size``.
+        preparation: noise multipliers of Gaussian releases of the WHOLE data set before the first step, such as a private
+            mean; noise std over the norm that one row contributes at most (dimensionless).
 
     Raises:
-        UsageError: q outside (0, 1], no step, or a sigma that is negative or NaN. Sigma 0 and inf are allowed.
+        UsageError: q outside (0, 1], no step, a sigma that is negative or NaN, or a multiplier of the preparation that is not
+            positive and finite. Sigma 0 and inf are allowed.
     """
 
     cell: Cell
@@ -30,6 +33,7 @@ class EventTrace:
     steps_per_epoch: int | None = None
     batch_size: int | None = None
     dataset_size: int | None = None
+    preparation: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.sampling_probability <= 1:
@@ -39,6 +43,9 @@ class EventTrace:
         for step, sigma in enumerate(self.sigmas):
             if not sigma >= 0 or math.isnan(sigma):
                 raise UsageError(f"event trace: sigma of step {step} must be a number >= 0, got {sigma!r}")
+        for multiplier in self.preparation:
+            if not (multiplier > 0 and math.isfinite(multiplier)):
+                raise UsageError(f"event trace: preparation must be positive and finite, got {multiplier!r}")
 
     @classmethod
     def of_run(cls, config: RunConfig, sigmas: tuple[float, ...]) -> "EventTrace":
@@ -56,15 +63,13 @@ class EventTrace:
             steps_per_epoch=config.steps_per_epoch,
             batch_size=config.batch_size,
             dataset_size=config.dataset_size,
+            preparation=config.preparation,
         )
 
     def scaled(self, factor: float) -> "EventTrace":
-        """The same steps with every sigma multiplied by ``factor``."""
-        return EventTrace(
-            cell=self.cell,
-            sampling_probability=self.sampling_probability,
-            sigmas=tuple(factor * sigma for sigma in self.sigmas),
-            steps_per_epoch=self.steps_per_epoch,
-            batch_size=self.batch_size,
-            dataset_size=self.dataset_size,
-        )
+        """The same steps with every sigma multiplied by ``factor``. The preparation, which no mechanism noises, stays."""
+        return replace(self, sigmas=tuple(factor * sigma for sigma in self.sigmas))
+
+    def without_preparation(self) -> "EventTrace":
+        """The steps alone: all that a test can see which is shown released gradients and nothing from before them."""
+        return replace(self, preparation=())

@@ -25,6 +25,8 @@ class RunConfig:
         calibration: the accountant that the claim rests on.
         parameter_shapes: shapes of the trained parameters, in the order in which the mechanism gets them.
         name: the preset's name, for reports.
+        preparation: noise multipliers of the Gaussian releases of the whole training set that the harness makes before the
+            first step and that count into epsilon.
 
     Raises:
         UsageError: a number is out of its range.
@@ -43,6 +45,7 @@ class RunConfig:
     calibration: Calibration = Calibration.PLD
     parameter_shapes: tuple[tuple[int, ...], ...] = ()
     name: str = "custom"
+    preparation: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("dataset_size", "batch_size", "epochs", "steps_per_epoch"):
@@ -57,6 +60,11 @@ class RunConfig:
             raise UsageError(
                 f"run configuration: noise_multiplier must be >= 0 and finite, got {self.noise_multiplier!r}"
             )
+        for multiplier in self.preparation:
+            if not (multiplier > 0 and math.isfinite(multiplier)):
+                raise UsageError(f"run configuration: preparation must be positive and finite, got {multiplier!r}")
+        if self.preparation and self.calibration is Calibration.BENCHMARK:
+            raise UsageError("run configuration: the benchmark's formula knows no preparation; calibrate by pld")
         if not 0 <= self.target_delta < 1:
             raise UsageError(f"run configuration: target_delta must lie in [0, 1), got {self.target_delta!r}")
         if not self.expected_batch <= self.dataset_size:

@@ -2,7 +2,8 @@
 
 Notation: s scales every sigma of the declared trace; beta_s is its trade-off curve. s is refuted where the rectangle lies
 below beta_s. Curves are pessimistic (no test against any pair does better), the epsilon quoted is optimistic
-(some pair attains it), so both approximations err against the auditor.
+(some pair attains it), so both approximations err against the auditor. The trials see the steps alone, so beta_s is the curve of
+the steps; the epsilon is that of the whole run, releases before training included.
 """
 
 import math
@@ -29,14 +30,14 @@ _REACH = 460  # powers: factors from 0.01 to 97
 @lru_cache(maxsize=4096)
 def least_fnr(trace: EventTrace, fpr: float) -> float:
     """beta of the trace at one false positive rate, from below."""
-    return float(tradeoff_curve(trace, np.array([min(1.0, fpr)]), pessimistic=True)[0])
+    return float(tradeoff_curve(trace.without_preparation(), np.array([min(1.0, fpr)]), pessimistic=True)[0])
 
 
 @lru_cache(maxsize=256)
 def most_right_pairs(trace: EventTrace) -> float:
     """An upper bound on (1 - a)(1 - beta(a)) over all a: beta falls, so each cell of a grid is taken at its far corner."""
     alphas = np.linspace(0.0, 1.0, 801)
-    beta = tradeoff_curve(trace, alphas, pessimistic=True)
+    beta = tradeoff_curve(trace.without_preparation(), alphas, pessimistic=True)
     return float(((1 - alphas[:-1]) * (1 - beta[1:])).max())
 
 
@@ -174,6 +175,7 @@ def _bound(
 @lru_cache(maxsize=256)
 def accountant_inverse(trace: EventTrace) -> Inverse:
     """The inverse that :func:`one_run.curve_refuted` needs, from below, of the trace's pessimistic curve."""
+    trace = trace.without_preparation()
     top = max(2.0, 3.0 * optimistic_epsilon(trace, 1e-6))
     epsilons = np.linspace(0.0, min(top, 60.0), 400)
     deltas = delta_at(trace, epsilons, pessimistic=True)

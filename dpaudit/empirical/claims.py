@@ -85,5 +85,6 @@ def budget_factor(trace: EventTrace, epsilon: float, delta: float) -> float | No
 
 
 def steps_alone(config: RunConfig, sigma: float, steps: int = 1) -> EventTrace:
-    """Only ``steps`` attacked steps at ``sigma``; nothing is assumed of the others. What is proved without a schedule."""
-    return EventTrace.of_run(config, (sigma,) * steps + (math.inf,) * (config.total_steps - steps))
+    """Only ``steps`` attacked steps at ``sigma``; nothing is assumed of anything else. What is proved without a schedule."""
+    sigmas = (sigma,) * steps + (math.inf,) * (config.total_steps - steps)
+    return EventTrace.of_run(config, sigmas).without_preparation()

@@ -11,6 +11,12 @@ def assumptions(config: RunConfig, *, ledgers: int) -> Iterator[str]:
         f"The question: sampler {config.cell.sampler}, relation {config.cell.relation}, rows {config.cell.rows}; "
         f"q = {config.sampling_probability:.6g}, {config.total_steps} steps, delta {config.target_delta:g}."
     )
+    if config.preparation:
+        multipliers = ", ".join(f"{multiplier:g}" for multiplier in config.preparation)
+        yield (
+            f"Before the first step the harness releases the whole training set by the Gaussian mechanism at noise multiplier "
+            f"{multipliers}; that is counted into every epsilon here, and the harness is trusted to add that noise."
+        )
     if ledgers:
         yield f"{ledgers} training run(s) left a ledger for this configuration; sampler facts are those recorded there."
     else:

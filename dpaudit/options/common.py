@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from dpaudit.contract import ExitCode, Relation, Sampler
 
-from .numbers import delta, positive, probability
+from .numbers import delta, positive, positive_number, probability
 
 EXIT_CODES = """\
 exit codes: 0 all accepted (or all as expected, with --expect), 1 a rejection (or a surprise), 2 usage or configuration,
@@ -50,6 +50,13 @@ def add_event(parser: argparse.ArgumentParser, *, required: bool = True) -> None
     parser.add_argument("--sampler", choices=list(Sampler), default=Sampler.POISSON if required else None)
     parser.add_argument("--batch-rows", type=positive, metavar="B", help="cap on rows (truncated_poisson, fixed_size)")
     parser.add_argument("--dataset-size", type=positive, metavar="N", help="examples (truncated_poisson, fixed_size)")
+    parser.add_argument(
+        "--preparation",
+        type=positive_number,
+        action="append",
+        metavar="Z",
+        help="noise multiplier of a Gaussian release of the whole data set before the first step; may be given again",
+    )
     parser.add_argument("--format", choices=["text", "json"], default="text")
 
 

@@ -99,6 +99,11 @@ def config_rows(config: RunConfig) -> list[tuple[str, str]]:
         ("steps", f"{config.total_steps} ({config.steps_per_epoch} an epoch)"),
         ("clipping bound C", number(config.max_grad_norm)),
         ("noise multiplier given", number(config.noise_multiplier)),
+        *(
+            [("releases before training", ", ".join(f"Gaussian, multiplier {number(m)}" for m in config.preparation))]
+            if config.preparation
+            else []
+        ),
         ("claim's accountant", config.calibration.value),
         ("trained parameters", str(config.n_params) if config.parameter_shapes else "not stated"),
     ]

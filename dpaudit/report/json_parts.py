@@ -91,9 +91,12 @@ def _cell(node: Node) -> Cell:
 
 
 def _config(node: Node, cell: Cell) -> RunConfig:
+    # Written only where there is one; a report without it tells of a run without it.
+    prepared = ("preparation",) if isinstance(node.value, dict) and "preparation" in node.value else ()
     part = node.fields(
         *("name", "dataset_size", "batch_size", "expected_batch", "epochs", "steps_per_epoch", "max_grad_norm"),
         *("target_epsilon", "target_delta", "noise_multiplier", "calibration", "parameter_shapes"),
+        *prepared,
     )
     values = {
         "dataset_size": part["dataset_size"].integer(),
@@ -114,6 +117,7 @@ def _config(node: Node, cell: Cell) -> RunConfig:
             cell=cell,
             calibration=part["calibration"].word(Calibration),
             parameter_shapes=shapes,
+            preparation=tuple(value.number() for value in part["preparation"].items()) if prepared else (),
         )
     except DataError:
         raise

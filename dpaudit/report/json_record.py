@@ -141,6 +141,9 @@ def _finding(finding: Finding) -> JsonData:
 
 def _config(config: RunConfig) -> JsonData:
     """The run configuration without its cell, which stands beside it."""
+    preparation: dict[str, JsonData] = (
+        {"preparation": [float(multiplier) for multiplier in config.preparation]} if config.preparation else {}
+    )
     return {
         "name": config.name,
         "dataset_size": config.dataset_size,
@@ -154,6 +157,7 @@ def _config(config: RunConfig) -> JsonData:
         "noise_multiplier": float(config.noise_multiplier),
         "calibration": config.calibration.value,
         "parameter_shapes": [list(shape) for shape in config.parameter_shapes],
+        **preparation,
     }
 
 

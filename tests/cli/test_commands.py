@@ -61,6 +61,30 @@ def test_no_noise_is_the_string_inf(capsys: pytest.CaptureFixture[str]) -> None:
     assert replayed(capsys, *MNIST, "--sigma", "0", "--steps", "3")["epsilon"] == ["inf", "inf"]
 
 
+def test_a_release_before_training_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    command = (
+        "calibrate",
+        "--epsilon",
+        "3",
+        "--q",
+        "0.1365333",
+        "--delta",
+        "1e-5",
+        "--steps",
+        "280",
+        "--format",
+        "json",
+    )
+    sigmas = [
+        json.loads(run(capsys, *command, *extra)[1])["noise_multiplier"]
+        for extra in ((), ("--preparation", "30"), ("--preparation", "30", "--preparation", "30"))
+    ]
+    assert sigmas == sorted(sigmas)
+    assert sigmas[1:] == pytest.approx([3.3348, 3.3382], abs=5e-4)
+    replay = ("replay", *command[3:7], "--sigma", str(sigmas[1]), *command[7:], "--preparation", "30")
+    assert json.loads(run(capsys, *replay)[1])["epsilon"] == pytest.approx([2.9979, 2.9981], abs=2e-4)
+
+
 def test_calibration_rounds_up(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "calibrate", "--epsilon", "3", *MNIST, "--steps", "1170", "--format", "json")
     record = json.loads(out)
@@ -83,6 +107,11 @@ def test_calibration_rounds_up(capsys: pytest.CaptureFixture[str]) -> None:
         (("replay", *MNIST, "--sigma", "1", "--steps", "3", "--schedule", "x"), "not both"),
         (("replay", *MNIST, "--sigma", "1", "--steps", "3", "--sampler", "fixed_size", "--relation", "add_remove"), ""),
         (("calibrate", "--epsilon", "0", *MNIST, "--steps", "3"), "finite number > 0"),
+        (("replay", *MNIST, "--sigma", "1", "--steps", "3", "--preparation", "inf"), "finite number > 0"),
+        (
+            ("replay", *MNIST, "--sigma", "1", "--steps", "3", "--preparation", "9", "--accountant", "benchmark"),
+            "no --preparation",
+        ),
         (("gate", "no-such-file.py"), "no such file: 'no-such-file.py'"),
         (("gate", "mechanisms", "--preset", "mnsit"), "did you mean"),
         (("gate", "mechanisms", "--layers", "replya"), "did you mean 'replay'"),

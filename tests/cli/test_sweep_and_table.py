@@ -1,5 +1,6 @@
 """``dpaudit sweep`` and ``dpaudit table`` on the embedded digits."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 import harness
+from dpaudit.accounting import epsilon_bracket
 from dpaudit.cli import main
 from dpaudit.commands.training import median_and_mad
-from dpaudit.contract import UsageError
+from dpaudit.contract import EventTrace, UsageError
 from harness.datasets import held_out, load_dataset
 from harness.sweep import private_choice, spent_on_trials
 
@@ -91,6 +93,16 @@ def test_trials_cost_more_together_than_alone() -> None:
     assert single.epsilon < twice.epsilon < 2 * single.epsilon
     assert mixed.epsilon == pytest.approx(single.epsilon + spent_on_trials([other]).epsilon)
     assert mixed.delta == 2 * single.delta
+
+
+def test_the_releases_before_training_of_every_trial_count() -> None:
+    plain = harness.run_config("digits", noise_multiplier=4.0, epochs=2)
+    one = dataclasses.replace(plain, preparation=(3.0,))
+    without, single, twice = (spent_on_trials(configs).epsilon for configs in ([plain], [one], [one, one]))
+    assert without < single < twice
+    both = dataclasses.replace(one, preparation=(3.0, 3.0), epochs=4)
+    released = EventTrace.of_run(both, (4.0,) * both.total_steps)
+    assert twice == pytest.approx(epsilon_bracket(released, one.target_delta).upper)
 
 
 def test_the_private_choice_follows_the_exponential_mechanism() -> None:

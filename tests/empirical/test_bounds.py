@@ -1,11 +1,13 @@
 """The bounds against slow twins, edge cases, and what each says about itself."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
+from dpaudit.accounting import epsilon_bracket
 from dpaudit.contract import Cell, EventTrace, UsageError
 from dpaudit.empirical import METHODS, NEEDS_TRACE, Design, Family, LowerBound, bounds_on, checked
 from dpaudit.empirical.accountant_family import accountant_family, per_step, refutes
@@ -86,6 +88,18 @@ def test_accountant_family_is_tight_on_many_trials_and_refutes_a_false_declarati
     assert 1.0 < found.noise_deficit < 1.12
     assert not refutes(seen.rectangle(1e-6), TRACE)
     assert refutes(seen.rectangle(1e-6), TRACE.scaled(1.5))
+
+
+def test_releases_before_training_are_not_seen_by_the_trials_but_count_in_epsilon() -> None:
+    steps = EventTrace(cell=Cell(), sampling_probability=0.2, sigmas=(1.0,) * 10)
+    run = dataclasses.replace(steps, preparation=(2.0,))
+    counts = tally(10, 5_000, 2_500, 5_000)
+    assert refutes(counts.rectangle(0.05), run) == refutes(counts.rectangle(0.05), steps)
+    alone, whole = (
+        accountant_family(counts, trace=one, delta=1e-5, level=0.05, design=Design.INDEPENDENT) for one in (steps, run)
+    )
+    assert whole.noise_deficit == alone.noise_deficit is not None
+    assert alone.epsilon < whole.epsilon == epsilon_bracket(run.scaled(whole.noise_deficit or 0.0), 1e-5).lower
 
 
 def test_per_step_scales_the_whole_trace() -> None:

@@ -31,6 +31,7 @@ INPUTS = {
         # Zagoruyko & Komodakis give 2.75 million for WRN-16-4.
         ("WRN-16-4", 2_748_890),
         ("EfficientNet-B0", 4_020_358),
+        ("ScatterLinear-28x1", 39_700),
     ],
 )
 def test_parameter_counts(name: str, count: int) -> None:

@@ -21,6 +21,9 @@ INPUTS = {
     "WRN-16-4": (3, 8, 8),
     "EfficientNet-B0": (3, 32, 32),
     "EfficientNet-B0-frozen": (3, 32, 32),
+    "ScatterLinear-8x1": (324,),
+    "ScatterLinear-28x1": (3_969,),
+    "ScatterLinear-32x3": (15_552,),
 }
 
 

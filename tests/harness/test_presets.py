@@ -15,6 +15,10 @@ def test_the_list_of_presets() -> None:
         "benchmark-mnist",
         "benchmark-fmnist",
         "benchmark-cifar10",
+        "scatter-digits",
+        "scatter-mnist",
+        "scatter-fmnist",
+        "scatter-cifar10",
     ]
     assert all(PRESETS[name].dataset == dataset for dataset, name in DATASET_PRESETS.items())
 

@@ -1,0 +1,230 @@
+"""Throughput and memory of a whole private step, ours against Opacus and functorch, on the same model and batch in one run.
+
+    python benchmarks/throughput.py [--models MNISTNet,CIFAR10Net] [--batch 256] [--threads 1] [--repeats 5] [--no-memory]
+
+A step computes what the method needs of every row's gradient, clips rows jointly to one bound, sums them, adds noise and
+takes an SGD step; ``not private`` is an ordinary step. The methods take turns, so that a change of the machine's load meets
+all of them, and PROCESSOR time is what is compared (the median over the turns), so that other programs do not count.
+Before timing, every method's update without noise is compared with one backward pass a row.
+
+``floor`` is the least that handing over ``[B, P]`` gradients can cost: 3 * B * P * 4 bytes of memory traffic (written once,
+read for the norms, read for the sum), in seconds at the bandwidth that a large copy reaches here.
+
+Memory is the growth of the largest resident size over one logical batch of 4,096 rows, in a process of its own a method;
+Opacus takes it in physical batches of 256, ours in its own pieces. Opacus is optional: ``pip install opacus``.
+"""
+
+import argparse
+import copy
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness.models import build_model
+from harness.per_sample import CPU_CHUNK, FunctionalGradients, LayerGradients, PerSampleGradients
+
+INPUTS = {"DigitsNet": (1, 8, 8), "MNISTNet": (1, 28, 28), "CIFAR10Net": (3, 32, 32)}
+CHECKED_ROWS = 8
+PHYSICAL = 256
+MEMORY_BATCH = 4096
+BOUND, RATE = 1.0, 0.1
+
+Step = Callable[[Tensor, Tensor], None]
+"""One step on a logical batch; changes the parameters of its own copy of the model."""
+
+
+def plain_step(model: nn.Module, noise: float) -> Step:
+    """An ordinary step on the mean of the batch."""
+    del noise
+    optimiser = torch.optim.SGD(model.parameters(), lr=RATE)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        optimiser.zero_grad()
+        for part_images, part_labels in zip(images.split(PHYSICAL), labels.split(PHYSICAL), strict=True):
+            loss = functional.cross_entropy(model(part_images), part_labels, reduction="sum") / len(images)
+            loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def handed_over_step(model: nn.Module, noise: float, gradients: PerSampleGradients) -> Step:
+    """Ours: all per-sample gradients to a mechanism of the plain form, here flat clipping."""
+    optimiser = torch.optim.SGD(model.parameters(), lr=RATE)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        rows = gradients(images, labels, rows=len(images))
+        norms = torch.stack([row.flatten(1).square().sum(1) for row in rows]).sum(0).sqrt()
+        weights = (BOUND / norms.clamp(min=1e-12)).clamp(max=1.0)
+        for parameter, row in zip(model.parameters(), rows, strict=True):
+            total = torch.tensordot(weights, row, dims=1)
+            parameter.grad = (total + noise * BOUND * torch.randn_like(total)) / len(images)
+        optimiser.step()
+
+    return step
+
+
+def opacus_step(model: nn.Module, noise: float, mode: str) -> Step:
+    """Opacus's own module and optimiser, in physical batches."""
+    from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
+    from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
+    from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
+
+    sgd = torch.optim.SGD(model.parameters(), lr=RATE)
+    settings = {"noise_multiplier": noise, "max_grad_norm": BOUND, "loss_reduction": "sum"}
+    criterion: Callable[[Tensor, Tensor], Tensor] = nn.CrossEntropyLoss(reduction="sum")
+    if mode == "ghost":
+        wrapped = GradSampleModuleFastGradientClipping(
+            model, max_grad_norm=BOUND, use_ghost_clipping=True, loss_reduction="sum"
+        )
+        optimiser = DPOptimizerFastGradientClipping(sgd, expected_batch_size=None, **settings)
+        criterion = DPLossFastGradientClipping(wrapped, optimiser, criterion, loss_reduction="sum")
+    else:
+        wrapped = GradSampleModule(model, loss_reduction="sum", force_functorch=mode == "functorch")
+        optimiser = DPOptimizer(sgd, expected_batch_size=None, **settings)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        parts = list(zip(images.split(PHYSICAL), labels.split(PHYSICAL), strict=True))
+        for group in sgd.param_groups:
+            group["lr"] = RATE / len(images)  # with the loss summed Opacus divides by nothing
+        for number, (part_images, part_labels) in enumerate(parts):
+            optimiser.signal_skip_step(number + 1 < len(parts))
+            criterion(wrapped(part_images), part_labels).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+
+    return step
+
+
+def builders() -> dict[str, Callable[[nn.Module, float], Step]]:
+    """Every method by name, ``not private`` last."""
+    found: dict[str, Callable[[nn.Module, float], Step]] = {
+        "ours: layer rules": lambda model, noise: handed_over_step(model, noise, LayerGradients(model)),
+        "ours: functorch": lambda model, noise: handed_over_step(model, noise, FunctionalGradients(model)),
+    }
+    try:
+        import opacus  # noqa: F401
+    except ImportError:
+        print("opacus is not installed: its rows are left out", file=sys.stderr)
+    else:
+        for mode in ("hooks", "functorch", "ghost"):
+            found[f"Opacus {mode}"] = lambda model, noise, mode=mode: opacus_step(model, noise, mode)
+    found["not private"] = plain_step
+    return found
+
+
+def check(name: str, build: Callable[[nn.Module, float], Step], images: Tensor, labels: Tensor) -> None:
+    """Every private method's update without noise against rows clipped one by one."""
+    reference, total = build_model(name, seed=1), None
+    for image, label in zip(images, labels, strict=True):
+        loss = functional.cross_entropy(reference(image[None]), label[None])
+        row = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(reference.parameters()))])
+        row = row * min(1.0, BOUND / float(row.norm()))
+        total = row if total is None else total + row
+    before = nn.utils.parameters_to_vector(reference.parameters()).detach()
+    model = copy.deepcopy(reference)
+    build(model, 0.0)(images, labels)
+    after = nn.utils.parameters_to_vector(model.parameters()).detach()
+    assert total is not None
+    torch.testing.assert_close(before - after, RATE * total / len(images), rtol=1e-3, atol=1e-6)
+
+
+def batch(name: str, rows: int) -> tuple[Tensor, Tensor]:
+    """Random images and labels."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(rows, *INPUTS[name], generator=generator), torch.randint(10, (rows,), generator=generator)
+
+
+def floor_seconds(rows: int, parameters: int) -> float:
+    """Time of 3 * B * P * 4 bytes at the bandwidth of a copy of 256 MB, read and written."""
+    source = torch.ones(1 << 26)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    started = time.process_time()
+    target.copy_(source)
+    return 3 * rows * parameters * 4 / (2 * source.nbytes / (time.process_time() - started))
+
+
+def print_throughput(name: str, rows: int, repeats: int) -> None:
+    """One table of processor time."""
+    found = builders()
+    images, labels = batch(name, rows)
+    for key, build in found.items():
+        if key != "not private":
+            check(name, build, images[:CHECKED_ROWS], labels[:CHECKED_ROWS])
+    steps = {key: build(build_model(name, seed=1), 1.0) for key, build in found.items()}
+    times: dict[str, list[float]] = {key: [] for key in found}
+    for turn in range(repeats + 1):
+        for key, step in steps.items():
+            started = time.process_time()
+            step(images, labels)
+            if turn:  # one turn to warm up
+                times[key].append(time.process_time() - started)
+    medians = {key: statistics.median(values) for key, values in times.items()}
+    parameters = sum(parameter.numel() for parameter in build_model(name, seed=1).parameters())
+    print(f"\n{name}, {parameters:,} parameters, batch {rows}: processor time of a step")
+    print(f"{'':20} {'ms':>8} {'samples/s':>10} {'x not private':>14} {'x ours':>8}")
+    for key, median in medians.items():
+        against = median / medians["not private"], median / medians["ours: layer rules"]
+        print(f"{key:20} {1e3 * median:8.1f} {rows / median:10.0f} {against[0]:14.2f} {against[1]:8.2f}")
+    bound = floor_seconds(rows, parameters)
+    traffic = 3 * rows * parameters * 4
+    print(f"{'floor':20} {1e3 * bound:8.1f} {rows / bound:10.0f}   ({traffic / 1e6:.0f} MB of memory traffic)")
+
+
+def print_memory(name: str) -> None:
+    """One table of the growth of the largest resident size, a process a method."""
+    rows = MEMORY_BATCH
+    parameters = sum(parameter.numel() for parameter in build_model(name, seed=1).parameters())
+    print(f"\n{name}, logical batch {rows}: growth of the largest resident size")
+    for key in builders():
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", name, key], capture_output=True, text=True, check=False, timeout=1800
+        )
+        shown = f"{float(done.stdout):8.0f} MB" if done.returncode == 0 else f"failed: {done.stderr.strip()[-200:]}"
+        print(f"{key:20} {shown}")
+    print(f"{'[B, P] gradients':20} {rows * parameters * 4 / 1e6:8.0f} MB   (what the plain form hands over)")
+
+
+def measure_one(name: str, key: str) -> None:
+    """In a process of its own: one small step to load everything, then one of the logical batch."""
+    images, labels = batch(name, MEMORY_BATCH)
+    step = builders()[key](build_model(name, seed=1), 1.0)
+    step(images[:CHECKED_ROWS], labels[:CHECKED_ROWS])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step(images, labels)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="MNISTNet,CIFAR10Net")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--one", nargs=2, metavar=("MODEL", "METHOD"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")  # Opacus warns of hooks; nothing here depends on it
+    torch.set_num_threads(arguments.threads)
+    if arguments.one:
+        measure_one(*arguments.one)
+        return
+    print(f"torch {torch.__version__}, cpu, {arguments.threads} thread(s), pieces of {CPU_CHUNK} rows (ours)")
+    for name in arguments.models.split(","):
+        print_throughput(name, arguments.batch, arguments.repeats)
+        if not arguments.no_memory:
+            print_memory(name)
+
+
+if __name__ == "__main__":
+    main()
