@@ -72,6 +72,27 @@ def handed_over_step(model: nn.Module, noise: float, gradients: PerSampleGradien
     return step
 
 
+def weights_step(model: nn.Module, noise: float, gradients: PerSampleGradients) -> Step:
+    """Ours in the weights form, as ``harness.forms.WeightsForm`` runs it: norms, weights and sum of one piece at a time."""
+    optimiser = torch.optim.SGD(model.parameters(), lr=RATE)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        totals = [torch.zeros_like(parameter) for parameter in model.parameters()]
+        pieces = (value.split(gradients.physical_batch) for value in (images, labels))
+        for part_images, part_labels in zip(*pieces, strict=True):
+            chunk = gradients.chunk(part_images, part_labels)
+            squares = chunk.squared_norms()
+            bad = ~squares.isfinite()
+            chunk.discard(bad)
+            norms = squares.masked_fill(bad, 0).sqrt()
+            chunk.add_weighted((BOUND / norms.clamp(min=1e-12)).clamp(max=1.0), totals)
+        for parameter, total in zip(model.parameters(), totals, strict=True):
+            parameter.grad = (total + noise * BOUND * torch.randn_like(total)) / len(images)
+        optimiser.step()
+
+    return step
+
+
 def opacus_step(model: nn.Module, noise: float, mode: str) -> Step:
     """Opacus's own module and optimiser, in physical batches."""
     from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
@@ -108,6 +129,7 @@ def builders() -> dict[str, Callable[[nn.Module, float], Step]]:
     """Every method by name, ``not private`` last."""
     found: dict[str, Callable[[nn.Module, float], Step]] = {
         "ours: layer rules": lambda model, noise: handed_over_step(model, noise, LayerGradients(model)),
+        "ours: weights form": lambda model, noise: weights_step(model, noise, LayerGradients(model)),
         "ours: functorch": lambda model, noise: handed_over_step(model, noise, FunctionalGradients(model)),
     }
     try:
