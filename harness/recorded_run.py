@@ -52,7 +52,7 @@ def require_recordable(
     if found:
         raise UsageError(
             f"canaries: a run with {', '.join(found)} cannot be scored and run again step by step from its record; train "
-            "with canaries in one process, in float32, without augmentation, dropout, public weights, validation split and private mean"
+            "with canaries in one process, in float32, without augmentation, dropout, public weights, split or private mean"
         )
 
 

@@ -10,6 +10,7 @@ import torch
 
 import harness
 from dpaudit.contract import DataError, Form, RunRecord, UsageError
+from harness.canaries import CanaryPlan
 from harness.checkpoint import CHECKPOINT_FILE
 from harness.datasets import Dataset
 from harness.recipe import Augmentation, Engine, Recipe
@@ -191,3 +192,8 @@ def test_the_plain_form_trains_to_the_same_model(tmp_path: Path) -> None:
     )
     for key, value in weights.items():
         torch.testing.assert_close(value, plain[key], rtol=0, atol=1e-5)
+
+
+def test_canaries_are_refused_where_a_mean_is_released_before_training(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a run with releases before the first step cannot be scored"):
+        go(tmp_path / "run", tmp_path, canaries=CanaryPlan(count=10))
