@@ -17,9 +17,8 @@ from .sensitivity import PartBound
 from .session import Session
 from .step_numbers import formula_text
 from .stepping import StepSetting
-from .verify import digest
+from .verify import FORMAT, digest
 
-FORMAT = "dpaudit.static.certificate/1"
 _MAXIMAL_DEPTH = 60
 
 
@@ -160,4 +159,4 @@ def _number_or_text(value: float) -> PlainData:
     return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
 
 
-__all__ = ["FORMAT", "build"]
+__all__ = ["build"]

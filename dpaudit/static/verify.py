@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 Interval = tuple[float, float]
+FORMAT = "dpaudit.static.certificate/2"
+"""Version 1 had no digest and numbered its steps otherwise."""
 TOLERANCE = 1e-6
 SLACK = 4e-6
 _RANGES = {"exp": (0.0, math.inf), "tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "erf": (-1.0, 1.0), "sign": (-1.0, 1.0)}
@@ -27,8 +29,11 @@ def verify(certificate: Mapping[str, Any]) -> tuple[float, ...]:
     Raises:
         CertificateError: something does not follow; the message names the step.
     """
-    if certificate.get("format") != "dpaudit.static.certificate/1":
-        raise CertificateError(f"certificate: unknown format {certificate.get('format')!r}")
+    if certificate.get("format") != FORMAT:
+        raise CertificateError(
+            f"certificate: expected format {FORMAT!r}, got {certificate.get('format')!r}; audit the mechanism again with this "
+            "version of dpaudit"
+        )
     if certificate.get("digest") != digest(certificate):
         raise CertificateError(
             "certificate: its digest is not that of its contents; it was changed after it was written"
