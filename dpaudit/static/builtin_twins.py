@@ -13,7 +13,7 @@ from .arrays import ArrayProxy
 from .handlers_elementwise import truth
 from .operands import Operands
 from .scalars import Tracked, expression_of, unary, unknown, wrap
-from .shape_numbers import ShapeFloat, ShapeInt, is_shape_number, lift, plain_value
+from .shape_numbers import ShapeFloat, ShapeInt, is_shape_number, lift, lost_value, plain_value, size_value
 from .shapes import ShapeBook
 
 Twin = Callable[..., Any]
@@ -113,7 +113,7 @@ def _int(o: Operands, shapes: ShapeBook | None, *args: Any, **kwargs: Any) -> An
         return unary(value, lambda o, x: unknown(o, "trunc", x))
     if is_shape_number(value):
         return lift(int, value)
-    return int(value, *args[1:], **kwargs)
+    return int(value, *map(lost_value, args[1:]), **{k: lost_value(v) for k, v in kwargs.items()})
 
 
 def _bool(o: Operands, shapes: ShapeBook | None, *args: Any) -> Any:
@@ -126,7 +126,7 @@ def _bool(o: Operands, shapes: ShapeBook | None, *args: Any) -> Any:
 def _round(o: Operands, shapes: ShapeBook | None, value: Any, *rest: Any) -> Any:
     if isinstance(value, Tensor):
         value = value.item()
-    return round(value, *rest)
+    return round(value, *map(lost_value, rest))
 
 
 def _abs(o: Operands, shapes: ShapeBook | None, value: Any) -> Any:
@@ -150,6 +150,8 @@ def _range(o: Operands, shapes: ShapeBook | None, *args: Any) -> Any:
     for number in odd:
         # Such a range means something else at another shape: the two shrinkings will tell.
         o.session.note_public("a range by a size", float(plain_value(number)))
+    for number in args:
+        size_value(number)
     return plain
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from . import builtin_twins
 from .arrays import ArrayProxy
 from .scalars import Tracked
-from .shape_numbers import is_shape_number, plain_value
+from .shape_numbers import is_shape_number, lost_value, plain_value, size_value
 from .step_numbers import LIFTED, StepFloat, StepInt, is_plain, is_step_number, lift, plain_number
 
 if TYPE_CHECKING:
@@ -62,9 +62,8 @@ class Calls:
         self.hooks.watching()[1].note_public(what, value)
 
     def lost_shape(self, value: Any) -> None:
-        """A number from a shape goes on as a plain one: two shrinkings will tell whether it differs."""
-        if is_shape_number(value):
-            self.note_public("a size as a plain number", float(plain_value(value)))
+        """A number from a shape goes on as a plain one: refused unless that is its value at the real shape."""
+        lost_value(value)
 
     def holds_tracked(self, value: Any, depth: int = 0) -> bool:
         """Whether a tracked number is in there."""
@@ -235,24 +234,31 @@ class Calls:
                 kwargs = {k: _as_tensor(v) for k, v in kwargs.items()}
             return function(*args, **kwargs)
         if isinstance(getattr(function, "__self__", None), _CONTAINER_TYPES):
-            for value in args:
-                self.lost_shape(value)
+            if not (isinstance(getattr(function, "__self__", None), list) and name in {"append", "extend"}):
+                for value in (*args, *kwargs.values()):
+                    self.lose_inside(value)
             return function(*args, **kwargs)
         if isinstance(getattr(function, "__self__", None), Tracked):
             return function(*args, **kwargs)
         if any(self.holds_tracked(a) for a in (*args, *kwargs.values())):
             return self._foreign(function, name, args, kwargs)
         for value in (*args, *kwargs.values()):
-            self._lose_inside(value)
+            self.lose_inside(value)
         if getattr(function, "__module__", "") == "itertools" and function is not itertools.chain:
             self._note_lengths(args)
         return function(*map(plain_value, args), **kwargs)
 
-    def _lose_inside(self, value: Any, depth: int = 0) -> None:
+    def lose_inside(self, value: Any, depth: int = 0) -> None:
+        """Every number from a shape in there goes on as a plain one."""
+        if isinstance(value, slice):
+            value = value.start, value.stop, value.step
         self.lost_shape(value)
-        if depth < 3 and isinstance(value, list | tuple):
+        if depth < 6 and isinstance(value, list | tuple | set | frozenset):
             for part in value:
-                self._lose_inside(part, depth + 1)
+                self.lose_inside(part, depth + 1)
+        elif depth < 6 and isinstance(value, dict):
+            for part in (*value.keys(), *value.values()):
+                self.lose_inside(part, depth + 1)
 
     def _note_lengths(self, args: tuple[Any, ...]) -> None:
         for value in args:
@@ -275,7 +281,7 @@ class Calls:
         given = {"size": args} if name == "randn" else dict(zip(names, args, strict=False)) | kwargs
         size = given.get("size")
         shape = () if size is None else tuple(size) if isinstance(size, list | tuple) else (size,)
-        draw: Any = torch.randn([plain_value(n) for n in shape], dtype=torch.float64)
+        draw: Any = torch.randn([size_value(n) for n in shape], dtype=torch.float64)
         return ArrayProxy(draw * given.get("scale", 1.0) + given.get("loc", 0.0))
 
     def _converted(self, name: str, args: tuple[Any, ...]) -> Any:

@@ -13,14 +13,14 @@ from .handlers_elementwise import truth
 from .masks import compress, is_open_mask, write_compressed
 from .operands import Operands
 from .scalars import Tracked, wrap
-from .shape_numbers import ShapeInt, is_shape_number, numeric_value, plain_value
+from .shape_numbers import ShapeInt, is_shape_number, numeric_value, plain_value, size_value
 from .shapes import ShapeBook, plain_shape
 from .step_numbers import StepInt, is_step_number
 
 _STRUCTURAL = frozenset(
     {
         "view", "reshape", "expand", "zeros", "ones", "empty", "new_zeros", "new_ones", "new_empty", "repeat", "randn",
-        "split", "split_with_sizes", "narrow", "unflatten", "flatten", "tile", "unfold", "broadcast_to", "permute",
+        "split", "split_with_sizes", "roll", "narrow", "unflatten", "flatten", "tile", "unfold", "broadcast_to", "permute",
         "select", "unsqueeze", "squeeze", "transpose", "sum", "mean", "movedim", "range", "topk", "kthvalue", "resize_",
         "rand", "index_select", "expand_as", "view_as", "__getitem__", "__setitem__", "slice", "t", "eye", "normal",
         "as_strided", "norm", "vector_norm", "cat", "stack", "randn_like", "zeros_like", "ones_like", "unbind", "chunk",
@@ -97,7 +97,7 @@ class BoundaryMode(TorchFunctionMode):
         if isinstance(value, Tracked):
             return self.to_tensor(value.expression)
         if is_shape_number(value):
-            return plain_value(value) if structural else numeric_value(value)
+            return size_value(value) if structural else numeric_value(value)
         if isinstance(value, ArrayProxy):
             return value.tensor
         if isinstance(value, slice):

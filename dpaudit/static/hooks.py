@@ -17,7 +17,7 @@ from .calls import Calls
 from .operands import Operands
 from .scalars import Tracked, expression_of, wrap
 from .session import Session
-from .shape_numbers import full_value, is_shape_number, plain_value
+from .shape_numbers import full_value, is_shape_number, plain_value, size_value
 from .shapes import ShapeBook, plain_shape
 from .step_numbers import FUNCTIONS, StepBook, StepFloat, StepInt, is_plain, is_step_number, lift, plain_number
 
@@ -115,7 +115,8 @@ class Hooks:
             left = self._beside_tracked(left)
             right = self._as_array(right, left)
         for mine, other in ((left, right), (right, left)):
-            if is_shape_number(mine) and not isinstance(other, int | float | Tensor | ArrayProxy):
+            followed = isinstance(other, int | float | Tensor | ArrayProxy) and not isinstance(other, np.generic)
+            if is_shape_number(mine) and not followed:
                 self.calls.lost_shape(mine)
         return getattr(operator, name)(left, right)
 
@@ -124,6 +125,8 @@ class Hooks:
         if formula in {"lt", "le", "gt", "ge", "eq", "ne"} or isinstance(left, str | bytes):
             self.calls.pin_inside(left)
             self.calls.pin_inside(right)
+            if isinstance(left, str | bytes):
+                self.calls.lose_inside(right)
             if self.calls.holds_tracked(left) or self.calls.holds_tracked(right):
                 self.calls.escape("a text or a comparison of lists")
 
@@ -215,11 +218,9 @@ class Hooks:
             index = plain_number(index)
         if isinstance(container, list | tuple | str | range):
             self._check_slice(container, index)
-        if is_shape_number(index):
-            if not isinstance(container, Tensor | ArrayProxy):
-                self.calls.lost_shape(index)
-            index = plain_value(index)
-        return index
+        if not isinstance(container, Tensor | ArrayProxy):
+            self.calls.lose_inside(index)
+        return size_value(index)
 
     def _check_slice(self, container: Any, index: Any) -> None:
         """A slice that ends beyond a list may end inside it where there are more rows or longer axes."""
@@ -227,8 +228,9 @@ class Hooks:
             return
         for bound in (index.start, index.stop, index.step):
             if bound is not None and (is_shape_number(bound) or abs(int(bound)) >= max(len(container), 2)):
+                self.calls.lost_shape(bound)
                 self.calls.note_public("a slice of a list", float(len(container)))
-                self.calls.note_public("a slice of a list", float(plain_value(bound)))
+                self.calls.note_public("a slice of a list", float(bound))
 
     def _is_row_index(self, container: Any, index: Any) -> bool:
         """An index of one row out of all rows: the only number that may differ with the number of rows."""

@@ -64,6 +64,8 @@ class Session:
     """There are no rows: noise alone is what a step then releases."""
     inside: bool = False
     watching: bool = True
+    sizes: frozenset[tuple[int, int]] = frozenset()
+    """What may be used as a size: ``(at the small shape, at the real one)``."""
     draws: int = 0
     coins: int = 0
     _frozen: dict[tuple[object, ...], int] = field(default_factory=dict)

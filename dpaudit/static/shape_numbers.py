@@ -1,7 +1,7 @@
 """Numbers that come from shapes: each carries its value at the tiny shape that runs and at the real shape.
 
-A number that loses its tracking (in C code, say) is an ordinary number and differs between the two shrinkings that
-are compared, which refuses the mechanism: losing track is never unsound.
+A number that loses its tracking (in C code, say) must be the same at both, else the mechanism is refused: a formula may come
+out alike at all small shapes that are tried and otherwise at the real one. As a size or a place only sizes are taken.
 """
 
 import math
@@ -83,6 +83,37 @@ def numeric_value(value: Any) -> Any:
     return value.full
 
 
+def size_value(value: Any) -> Any:
+    """The value at the tiny shape, to be used as a size or a place.
+
+    Refuses a number that is no size at the real shape where it is one at the small shape: an axis, a count of
+    coordinates, or the number of rows. ``numel // 60`` could be 0 at every small shape that is tried, and 1 in reality.
+    """
+    if isinstance(value, ShapeInt | ShapeFloat):
+        pair = plain_value(value), value.full
+        if pair[0] != pair[1] and pair not in value.session.sizes:
+            value.session.mark_line()
+            value.session.refuse(
+                "DPA111",
+                f"a number computed from shapes is used as a size or a place: {pair[0]} at the small shape, "
+                f"{value.full:g} at the real one, which is no axis or count of coordinates there",
+            )
+    return plain_value(value)
+
+
+def lost_value(value: Any) -> Any:
+    """The value at the tiny shape, to be used where it cannot be followed; refuses unless it is the real one too."""
+    if isinstance(value, ShapeInt | ShapeFloat):
+        value.session.note_public("a size as a plain number", float(plain_value(value)))
+        if plain_value(value) != value.full:
+            value.session.refuse(
+                "DPA111",
+                f"a number computed from shapes goes where it cannot be followed: it is {plain_value(value):g} at the "
+                f"small shape and {value.full:g} at the real one",
+            )
+    return plain_value(value)
+
+
 def lift(function: Callable[..., Any], *values: Any) -> Any:
     """``function(*values)`` at both shapes."""
     tracked = [v for v in values if isinstance(v, ShapeInt | ShapeFloat)]
@@ -127,11 +158,10 @@ def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _losing(name: str) -> Callable[..., Any]:
-    """A method whose result cannot be followed: two shrinkings will tell whether it matters."""
+    """A method whose result cannot be followed."""
 
     def method(self: Any, *rest: Any) -> Any:
-        self.session.note_public("a size as a plain number", float(plain_value(self)))
-        return getattr(plain_value(self), name)(*rest)
+        return getattr(lost_value(self), name)(*rest)
 
     return method
 
@@ -164,7 +194,7 @@ def _install(kind: type) -> None:
         if hasattr(kind, name):
             setattr(kind, name, property(lambda self: self))
     setattr(kind, "__bool__", _unary(bool))  # noqa: B010 - on both classes alike
-    setattr(kind, "__hash__", lambda self: hash(plain_value(self)))  # noqa: B010
+    setattr(kind, "__hash__", lambda self: hash(lost_value(self)))  # noqa: B010
 
 
 _install(ShapeInt)

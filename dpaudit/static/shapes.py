@@ -1,5 +1,6 @@
 """Shapes: the small shape that runs in place of the real one, and the numbers that a candidate may read from it."""
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -85,6 +86,24 @@ def _sizes(real: int, rank: int) -> tuple[int, ...]:
     return tuple(n for n in (range(2, 10) if rank == 1 else (2, 3, 4, 5)) if n <= real) or (real,)
 
 
+@functools.cache
+def sizes_of(shrinking: Shrinking, real_rows: int) -> frozenset[tuple[int, int]]:
+    """What may be used as a size, small and real: products of axes of a tensor, sums of counts of neighbours, times rows."""
+    pairs = {(1, 1)}
+    for tiny, real in zip(shrinking.tiny, shrinking.real, strict=True):
+        own = {(1, 1)}
+        for small, full in zip(tiny, real, strict=True):
+            own |= {(a * small, b * full) for a, b in own}
+        pairs |= own
+    counts = [(math.prod(t), math.prod(r)) for t, r in zip(shrinking.tiny, shrinking.real, strict=True)]
+    for first in range(len(counts)):
+        small = full = 0
+        for count in counts[first:]:
+            small, full = small + count[0], full + count[1]
+            pairs.add((small, full))
+    return frozenset(pairs | {(a * shrinking.rows, b * real_rows) for a, b in pairs})
+
+
 class ShapeBook:
     """Real sizes of the axes of tensors that are met, as far as they are known.
 
@@ -96,6 +115,7 @@ class ShapeBook:
         self.session = session
         self.shrinking = shrinking
         self.is_real = shrinking.is_real
+        session.sizes = sizes_of(shrinking, session.real_rows)
         self._by_shape: dict[Shape, tuple[tuple[float, bool], ...]] = {}
         rows, real_rows = shrinking.rows, float(session.real_rows)
         for tiny, real in zip(shrinking.tiny, shrinking.real, strict=True):
@@ -134,10 +154,24 @@ class ShapeBook:
         )
 
     def _partial(self, tiny: Shape) -> Shape:
-        """Rows are recognised in any tensor that starts with them, since no other first axis has their number."""
-        if tiny and tiny[0] == self.shrinking.rows and self._rows_are_unique:
-            return (ShapeInt(tiny[0], self.session.real_rows, True, self.session), *tiny[1:])
-        return tiny
+        """Rows are recognised in any tensor that starts with them, since no other first axis has their number.
+
+        So are the other axes of part of the rows: ``grad[:0].flatten(1)`` has the columns of ``grad.flatten(1)``.
+        """
+        if not tiny:
+            return tiny
+        rows, columns = tiny[0], self._columns(tiny[1:])
+        if rows == self.shrinking.rows and self._rows_are_unique:
+            return (ShapeInt(rows, self.session.real_rows, True, self.session), *columns)
+        return (rows, *columns)
+
+    def _columns(self, tiny: Shape) -> Shape:
+        full = self._by_shape.get(tiny) or tuple((float(n), False) for n in tiny)
+        if any(batch for _, batch in full):
+            return tiny
+        return tuple(
+            ShapeInt(n, int(f), False, self.session) if f != n else n for n, (f, _) in zip(tiny, full, strict=True)
+        )
 
     @property
     def _rows_are_unique(self) -> bool:
