@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .numpy_twins import FUNCTIONS, torch_dtype
+
 _UFUNCS: dict[str, str] = {
     "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div", "divide": "div", "power": "pow",
     "sqrt": "sqrt", "exp": "exp", "log": "log", "tanh": "tanh", "square": "square", "absolute": "abs", "negative": "neg",
@@ -18,15 +20,6 @@ _UFUNCS: dict[str, str] = {
     "logical_and": "logical_and", "logical_or": "logical_or", "logical_not": "logical_not", "fmin": "minimum",
     "fmax": "maximum", "log1p": "log1p", "expm1": "expm1", "isfinite": "isfinite", "isnan": "isnan",
 }  # fmt: skip
-_FUNCTIONS: dict[str, str] = {
-    "sum": "sum", "mean": "mean", "where": "where", "clip": "clamp", "concatenate": "cat", "stack": "stack",
-    "reshape": "reshape", "dot": "matmul", "einsum": "einsum", "tensordot": "tensordot", "zeros_like": "zeros_like",
-    "ones_like": "ones_like", "transpose": "permute", "expand_dims": "unsqueeze", "squeeze": "squeeze", "amax": "amax",
-    "max": "amax", "amin": "amin", "min": "amin", "any": "any", "all": "all", "copy": "clone", "ravel": "ravel",
-    "prod": "prod", "median": "median", "quantile": "quantile", "percentile": "quantile", "sort": "sort",
-}  # fmt: skip
-_RENAMED = {"axis": "dim", "keepdims": "keepdim", "a_min": "min", "a_max": "max"}
-_DTYPES = {float: torch.float64, np.float32: torch.float32, np.float64: torch.float64, "float32": torch.float32}
 
 
 def _torch_argument(value: Any) -> Any:
@@ -41,9 +34,12 @@ def _torch_argument(value: Any) -> Any:
     return value
 
 
-def _named(kwargs: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in kwargs.items() if v is not None and v is not np._NoValue}
-    return {_RENAMED.get(k, k): _torch_argument(v) for k, v in kept.items()}
+def _given(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {k: _torch_argument(v) for k, v in kwargs.items() if v is not None and v is not np._NoValue}
+
+
+def _reduced(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in kwargs.items() if v is not np._NoValue and (v is not None or k == "axis")}
 
 
 def _untracked(name: str) -> NoReturn:
@@ -69,11 +65,14 @@ class ArrayProxy(np.lib.mixins.NDArrayOperatorsMixin):
         if twin is None or method not in {"__call__", "reduce"}:
             _untracked(ufunc.__name__)
         out = kwargs.pop("out", None)
+        if method == "__call__" and kwargs:
+            _untracked(f"{ufunc.__name__} with {', '.join(kwargs)}")
         arguments = [_torch_argument(i) for i in inputs]
         if method == "reduce":
             if ufunc.__name__ != "add":
                 _untracked(f"{ufunc.__name__}.reduce")
-            result = torch.sum(arguments[0], **_named({k: v for k, v in kwargs.items() if k in {"axis", "keepdims"}}))
+            # The reduction of a ufunc is over the first axis where none is given, that of np.sum over all.
+            result = FUNCTIONS["sum"](arguments[0], **{"axis": 0, **_reduced(kwargs)})
         else:
             tensors = [
                 a if isinstance(a, Tensor) or twin in {"pow", "add", "sub", "mul", "div"} else torch.tensor(a)
@@ -88,14 +87,10 @@ class ArrayProxy(np.lib.mixins.NDArrayOperatorsMixin):
         return _proxied(result)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        name = function.__name__
-        arguments = [_torch_argument(a) for a in args]
-        if name == "norm":
-            return _proxied(torch.linalg.vector_norm(arguments[0], **_named(dict(kwargs))))
-        twin = _FUNCTIONS.get(name)
+        twin = FUNCTIONS.get(function.__name__)
         if twin is None:
-            _untracked(name)
-        return _proxied(getattr(torch, twin)(*arguments, **_named(dict(kwargs))))
+            _untracked(function.__name__)
+        return _proxied(twin(*[_torch_argument(a) for a in args], **_given(kwargs)))
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         _untracked("array")
@@ -139,11 +134,7 @@ class ArrayProxy(np.lib.mixins.NDArrayOperatorsMixin):
         return ArrayProxy(self.tensor.t())
 
     def astype(self, dtype: Any, **_: Any) -> "ArrayProxy":
-        kind = _DTYPES.get(dtype) or {"float32": torch.float32, "float64": torch.float64, "bool": torch.bool}.get(
-            np.dtype(dtype).name
-        )
-        if kind is None:
-            _untracked(f"astype({dtype})")
+        kind = torch_dtype(dtype)
         return ArrayProxy(self.tensor.to(kind))
 
     def copy(self) -> "ArrayProxy":
@@ -163,11 +154,35 @@ class ArrayProxy(np.lib.mixins.NDArrayOperatorsMixin):
 
     flatten = ravel
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
-        return ArrayProxy(self.tensor.sum() if axis is None else self.tensor.sum(dim=axis, keepdim=keepdims))
+    def sum(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method("sum", args, kwargs)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
-        return ArrayProxy(self.tensor.mean() if axis is None else self.tensor.mean(dim=axis, keepdim=keepdims))
+    def mean(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method("mean", args, kwargs)
 
-    def clip(self, low: Any = None, high: Any = None) -> "ArrayProxy":
-        return ArrayProxy(self.tensor.clamp(min=low, max=high))
+    def prod(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method("prod", args, kwargs)
+
+    def max(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method("max", args, kwargs)
+
+    def min(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method("min", args, kwargs)
+
+    def any(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method("any", args, kwargs)
+
+    def all(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method("all", args, kwargs)
+
+    def dot(self, *args: Any) -> Any:
+        return self._method("dot", args, {})
+
+    def squeeze(self, *args: Any, **kwargs: Any) -> Any:
+        return self._method("squeeze", args, kwargs)
+
+    def clip(self, min: Any = None, max: Any = None) -> Any:
+        return self._method("clip", (min, max), {})
+
+    def _method(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _proxied(FUNCTIONS[name](self.tensor, *[_torch_argument(a) for a in args], **_given(kwargs)))
