@@ -98,6 +98,10 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
         if schema.is_mutable and not constant and name not in HANDLERS:
             self._require_public(name, inputs)
         before = {t.untyped_storage()._cdata for t in inputs}
+        if schema.is_mutable and not constant:
+            # What they hold is read from memory, which is about to be overwritten.
+            for tensor in inputs:
+                self.shadows.spell_out(tensor)
         result = func(*args, **kwargs)
         if constant:
             self._constant_results(result, before, schema, inputs)

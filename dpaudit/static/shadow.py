@@ -92,17 +92,22 @@ class ShadowMemory:
         self._strided(flat, tensor)[...] = ids
 
     @_unobserved
+    def spell_out(self, tensor: Tensor) -> None:
+        """Give a storage of constants the ids of what it holds now. To be done before an operation in place runs."""
+        if self.is_constant(tensor):
+            storage = tensor.untyped_storage()
+            length = storage.nbytes() // tensor.element_size()
+            whole = torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (length,), (1,))
+            self._ids[storage._cdata] = (storage, self._constants(whole), tensor.element_size())
+
+    @_unobserved
     def write(self, tensor: Tensor, ids: Ids) -> None:
         """Overwrite the elements of a tensor whose storage is known."""
         if tensor.untyped_storage()._cdata in self._exported:
             self.session.refuse(
                 "DPA110", "a value that is tracked is written to memory that a NumPy array or a pointer shares"
             )
-        if self.is_constant(tensor):
-            storage = tensor.untyped_storage()
-            length = storage.nbytes() // tensor.element_size()
-            whole = torch.empty(0, dtype=tensor.dtype).set_(storage, 0, (length,), (1,))
-            self._ids[storage._cdata] = (storage, self._constants(whole), tensor.element_size())
+        self.spell_out(tensor)
         self._check_precision(tensor, ids)
         self.of(tensor)[...] = ids
 
