@@ -275,7 +275,8 @@ def _compare_shrinkings(
     Raises:
         Refusal: something depends on the shape that ran, so what was proved there need not hold at the real one.
     """
-    other, _ = _run(candidate, config, shrinking.second(), deadline)
+    in_chunks = any(result.public_values.chunks for _, result in schedule.results)
+    other, _ = _run(candidate, config, shrinking.second(in_chunks), deadline)
     session = schedule.results[0][1].session
     session.table.line = None
     if [step for step, _ in schedule.results] != [step for step, _ in other.results]:

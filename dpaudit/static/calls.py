@@ -65,6 +65,25 @@ class Calls:
         """A number from a shape goes on as a plain one: refused unless that is its value at the real shape."""
         lost_value(value)
 
+    def picked(self, container: Any, index: Any) -> Tensor | None:
+        """One of several public values at a place that a formula of shapes names: some public number, whichever it is.
+
+        Neither the one nor the others may change afterwards, since which of them is the one is not known. ``None`` where the
+        values are not all public, or known numbers.
+        """
+        operands, session = self.hooks.watching()
+        shadows, table = operands.shadows, operands.table
+        if not isinstance(container, Tensor) or container.dim() != 1 or index.batch or shadows.is_constant(container):
+            return None
+        if any(table.touch[x] or table.has_noise(x) for x in shadows.of(container).tolist()):
+            return None
+        session.mark_line()
+        found = container[plain_value(index)].clone()
+        shadows.write(found, np.array(session.fresh_coin(), dtype=np.int64))
+        shadows.export(found)
+        shadows.export(container)
+        return found
+
     def holds_tracked(self, value: Any, depth: int = 0) -> bool:
         """Whether a tracked number is in there."""
         if isinstance(value, Tracked):

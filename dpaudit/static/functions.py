@@ -14,7 +14,7 @@ from .masks import compress, is_open_mask, write_compressed
 from .operands import Operands
 from .scalars import Tracked, wrap
 from .shape_numbers import ShapeInt, is_shape_number, numeric_value, plain_value, size_value
-from .shapes import ShapeBook, plain_shape
+from .shapes import ShapeBook, chunk_size, plain_shape
 from .step_numbers import StepInt, is_step_number
 
 _STRUCTURAL = frozenset(
@@ -66,6 +66,9 @@ class BoundaryMode(TorchFunctionMode):
             return self._factory(func, name, args, kwargs)
         if name.rstrip("_") in _DIAGONALS:
             self._check_diagonal(name, args, kwargs)
+        if name == "split" and self._cuts_rows(args, kwargs):
+            size = chunk_size(self.shapes.shrinking, self.session)
+            return func(args[0], size) if size else func(*args, **kwargs)
         if name in {"chunk", "tensor_split", "split", "narrow", "unfold"}:
             self._check_sizes(name, args, kwargs)
         return self._call(func, name, args, kwargs)
@@ -123,6 +126,12 @@ class BoundaryMode(TorchFunctionMode):
             if isinstance(argument, Tensor) and not self.operands.shadows.is_constant(argument):
                 self.session.mark_line()
                 self.session.refuse("DPA110", f"{name} takes a private or released tensor where it cannot be followed")
+
+    def _cuts_rows(self, args: Any, kwargs: Any) -> bool:
+        """Whether rows are cut into chunks of a fixed size."""
+        named = dict(zip(("tensor", "split_size_or_sections", "dim"), args, strict=False)) | kwargs
+        size = named.get("split_size_or_sections", named.get("split_size"))
+        return type(size) is int and size >= 1 and named.get("dim", 0) == 0 and self._has_rows(args[0])
 
     def _check_sizes(self, name: str, args: Any, kwargs: Any) -> None:
         """Cutting into pieces of a fixed size means something else at another shape."""

@@ -203,6 +203,9 @@ class Hooks:
         listed = isinstance(container, list | tuple) and len(container) <= 100_000
         if is_step_number(index) and listed and all(type(v) in {int, float} for v in container):
             return lift("item", index, tuple(container))
+        picked = self.calls.picked(container, index) if is_shape_number(index) else None
+        if picked is not None:
+            return picked
         index = self._place(container, index)
         found = container[index]
         if type(found) not in {int, float, bool, str} and not self._is_row_index(container, index):

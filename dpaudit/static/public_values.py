@@ -18,12 +18,16 @@ class PublicValues:
     ordered: dict[Key, tuple[object, ...]]
     seen: dict[Key, frozenset[object]]
     rows: int
+    chunks: int | None = None
 
     @classmethod
-    def of(cls, paths: Sequence[tuple[Noted, Sequence[tuple[int, object]]]], rows: int) -> "PublicValues":
+    def of(
+        cls, paths: Sequence[tuple[Noted, Sequence[tuple[int, object]]]], rows: int, chunks: int | None = None
+    ) -> "PublicValues":
         """Args:
         paths: for every path, the values of public tensors, and the numbers that Python computed with, by site.
         rows: number of rows that ran.
+        chunks: number of chunks that they were cut into, where the candidate cuts them.
         """
         seen: dict[Key, set[object]] = {}
         ordered: dict[Key, tuple[object, ...]] = {}
@@ -36,7 +40,9 @@ class PublicValues:
                 seen.setdefault(key, set()).update(values)
                 if place == 0:
                     ordered[key] = tuple(values)
-        return cls(ordered=ordered, seen={key: frozenset(values) for key, values in seen.items()}, rows=rows)
+        return cls(
+            ordered=ordered, seen={key: frozenset(values) for key, values in seen.items()}, rows=rows, chunks=chunks
+        )
 
     def difference(self, other: "PublicValues") -> tuple[Key, list[object]] | None:
         """The first place at which the two differ, with some of the numbers; ``None`` if nowhere."""
@@ -45,9 +51,17 @@ class PublicValues:
             if one != two:
                 return key, sorted(one ^ two, key=str)[:4]
             mine, others = self.ordered.get(key, ()), other.ordered.get(key, ())
-            if mine != others and once_a_row(mine, self.rows) != once_a_row(others, other.rows):
+            if mine != others and not self._repeated(mine, others, other):
                 return key, sorted(one, key=str)[:4]
         return None
+
+    def _repeated(self, mine: Sequence[object], others: Sequence[object], other: "PublicValues") -> bool:
+        """Whether the two are the same numbers, once for every row, or once for every chunk of rows."""
+        if once_a_row(mine, self.rows) == once_a_row(others, other.rows):
+            return True
+        if self.chunks is None or other.chunks is None:
+            return False
+        return once_a_row(mine, self.chunks) == once_a_row(others, other.chunks)
 
 
 def once_a_row(values: Sequence[object], rows: int) -> tuple[object, ...]:

@@ -64,6 +64,8 @@ class Session:
     """There are no rows: noise alone is what a step then releases."""
     inside: bool = False
     watching: bool = True
+    in_chunks: bool = False
+    """Rows are cut into chunks of a fixed size."""
     sizes: frozenset[tuple[int, int]] = frozenset()
     """What may be used as a size: ``(at the small shape, at the real one)``."""
     draws: int = 0

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -29,6 +29,9 @@ class Shrinking:
     tiny: tuple[Shape, ...]
     rows: int
 
+    chunks: int = 2
+    """Into how many chunks rows are cut, where the candidate cuts them into chunks of a fixed size."""
+
     @property
     def is_real(self) -> bool:
         return self.real == self.tiny
@@ -37,9 +40,31 @@ class Shrinking:
     def first(cls, real: Sequence[Shape], rows: int | None = None) -> "Shrinking":
         return cls._of(real, rows, {})
 
-    def second(self) -> "Shrinking":
-        """Another shrinking of the same shapes that agrees with this one nowhere it need not."""
-        return self._of(self.real, None, dict(zip(self.real, self.tiny, strict=True)), fewest_rows=self.rows + 1)
+    def second(self, in_chunks: bool = False) -> "Shrinking":
+        """Another shrinking of the same shapes that agrees with this one nowhere it need not.
+
+        Args:
+            in_chunks: rows are cut into chunks; there are then other numbers of chunks, of other sizes, the last one too.
+        """
+        fewest = max(self.rows + 1, 3 * self.chunk + 2) if in_chunks else self.rows + 1
+        before = dict(zip(self.real, self.tiny, strict=True))
+        found = self._of(self.real, None, before, fewest_rows=fewest)
+        if in_chunks:
+            taken = {n for s in found.tiny for n in (*s, math.prod(s))}
+            taken |= {sum(math.prod(s) for s in found.tiny), len(found.tiny)}
+            rows = next(r for r in itertools.count(fewest) if r not in taken and self._other_chunks(r))
+            return replace(found, rows=rows, chunks=3)
+        return found
+
+    @property
+    def chunk(self) -> int:
+        """Rows in every chunk but the last."""
+        return -(-self.rows // self.chunks)
+
+    def _other_chunks(self, rows: int) -> bool:
+        size = -(-rows // 3)
+        sizes, last = {self.chunk, self.rows - self.chunk}, rows - 2 * size
+        return last >= 1 and not {size, last} & sizes
 
     @classmethod
     def _of(
@@ -102,6 +127,16 @@ def sizes_of(shrinking: Shrinking, real_rows: int) -> frozenset[tuple[int, int]]
             small, full = small + count[0], full + count[1]
             pairs.add((small, full))
     return frozenset(pairs | {(a * shrinking.rows, b * real_rows) for a, b in pairs})
+
+
+def chunk_size(shrinking: Shrinking, session: Session) -> int:
+    """Size of the chunks that are run in place of chunks of a fixed size; 0 where there are no rows.
+
+    How many there are, and how large they are, differs between the two shrinkings, so that a candidate which counts them or
+    reads their sizes computes with other numbers. That each row is treated like any other is checked at the end.
+    """
+    session.in_chunks = True
+    return shrinking.chunk
 
 
 class ShapeBook:

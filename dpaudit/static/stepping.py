@@ -378,7 +378,11 @@ def _worst(
         worst=worst,
         coordinates=kept,
         session=session,
-        public_values=PublicValues.of([(p.session.public_values, p.trace) for p in paths], setting.shrinking.rows),
+        public_values=PublicValues.of(
+            [(p.session.public_values, p.trace) for p in paths],
+            setting.shrinking.rows,
+            setting.shrinking.chunks if any(p.session.in_chunks for p in paths) else None,
+        ),
         records=records,
         slots=slots,
         after=after,
