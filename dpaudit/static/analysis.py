@@ -78,6 +78,9 @@ def _analyse(
         raise Refusal(blocking[0])
     shrinking = Shrinking.first(config.parameter_shapes)
     schedule, setting = _run(candidate, config, shrinking, deadline)
+    if any(result.public_values.chunks for _, result in schedule.results):
+        shrinking = shrinking.in_chunks(2)
+        schedule, setting = _run(candidate, config, shrinking, deadline)
     if not shrinking.is_real or config.cell.rows is Rows.SAMPLED or config.batch_size != shrinking.rows:
         _compare_shrinkings(candidate, config, shrinking, schedule, deadline)
     notes: dict[str, int | None] = {}
@@ -275,8 +278,10 @@ def _compare_shrinkings(
     Raises:
         Refusal: something depends on the shape that ran, so what was proved there need not hold at the real one.
     """
-    in_chunks = any(result.public_values.chunks for _, result in schedule.results)
-    other, _ = _run(candidate, config, shrinking.second(in_chunks), deadline)
+    second = shrinking.second()
+    if any(result.public_values.chunks for _, result in schedule.results):
+        second = second.in_chunks(3, shrinking)
+    other, _ = _run(candidate, config, second, deadline)
     session = schedule.results[0][1].session
     session.table.line = None
     if [step for step, _ in schedule.results] != [step for step, _ in other.results]:

@@ -32,6 +32,8 @@ _VIEWS = frozenset(
     }
 )  # fmt: skip
 """Ways to look at a storage that change no value."""
+_REACHING, _NO_END = frozenset({"slice", "split", "unsafe_split", "roll"}), 2**63 - 1
+"""Operations that take what there is where less is there than they ask for."""
 MAXIMAL_CONSTANTS, MAXIMAL_SEEN = 1_000_000, 4096
 
 _RESHAPED_IN_PLACE = frozenset({"squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims", "as_strided"})
@@ -84,6 +86,8 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
         self._watch_constants(name, inputs[1:] if schema.is_mutable and name in _OVERWRITES else inputs)
         if torch.Tag.nondeterministic_seeded in func.tags:
             return self._random(func, name, args, kwargs)
+        if name in _REACHING:
+            self._check_reach(func, name, args, kwargs)
         if not constant and name in _HOST_READS:
             session_message = "a private value is read by the host where it cannot be followed"
             self.session.refuse("DPA110", f"{session_message} ({name})")
@@ -112,6 +116,28 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
             return result
         self._shadow(func, name, args, kwargs, result)
         return result
+
+    def _check_reach(self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """A place beyond the end of a small axis may lie inside the real one."""
+        given = {a.name: v for a, v in zip(func._schema.arguments, args, strict=False)} | kwargs
+        tensor = given["self"]
+        dims = given.get("dims", given.get("dim", 0))
+        for place, dim in enumerate([dims] if isinstance(dims, int) else dims or [0]):
+            size = tensor.numel() if dims == [] else int(tensor.shape[dim])
+            by_rows = dim % max(tensor.dim(), 1) == 0 and size == self.session.tiny_rows
+            if not (self.operands.table.more_rows if by_rows else self.operands.table.longer_axes):
+                continue
+            if name == "slice":
+                reach = [b for b in (given.get("start"), given.get("end")) if b is not None and b != _NO_END]
+                beyond = any(not -size <= b <= size for b in reach) or not given.get("step", 1) < max(size, 2)
+            elif name == "roll":
+                beyond = abs(given["shifts"][place]) >= max(size, 1)
+            else:
+                beyond = isinstance(given["split_size"], int) and given["split_size"] > size > 0
+            if beyond:
+                self.session.refuse(
+                    "DPA111", f"{name} by a fixed size beyond the small shape means something else at the real shape"
+                )
 
     # ---- constants --------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The function mode: what leaves tensors for Python (numbers, lists, arrays, shapes) and what comes back."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from .operands import Operands
 from .scalars import Tracked, wrap
 from .shape_numbers import ShapeInt, is_shape_number, numeric_value, plain_value, size_value
 from .shapes import ShapeBook, chunk_size, plain_shape
-from .step_numbers import StepInt, is_step_number
+from .step_numbers import StepInt, is_step_number, plain_number
 
 _STRUCTURAL = frozenset(
     {
@@ -36,6 +37,9 @@ _ESCAPES = frozenset(
         "allclose", "equal", "is_nonzero", "__contains__",
     }
 )  # fmt: skip
+_CUTS = frozenset(
+    {"chunk", "tensor_split", "split", "narrow", "unfold", "hsplit", "vsplit", "dsplit", "unsafe_split", "unsafe_chunk"}
+)
 _DIAGONALS = frozenset({"triu", "tril", "diagonal", "diag", "diag_embed", "triu_indices", "tril_indices", "diagflat"})
 _FACTORIES = frozenset({"tensor", "as_tensor", "scalar_tensor", "asarray"})
 
@@ -69,7 +73,7 @@ class BoundaryMode(TorchFunctionMode):
         if name == "split" and self._cuts_rows(args, kwargs):
             size = chunk_size(self.shapes.shrinking, self.session)
             return func(args[0], size) if size else func(*args, **kwargs)
-        if name in {"chunk", "tensor_split", "split", "narrow", "unfold"}:
+        if name in _CUTS:
             self._check_sizes(name, args, kwargs)
         return self._call(func, name, args, kwargs)
 
@@ -138,12 +142,13 @@ class BoundaryMode(TorchFunctionMode):
         tensor, *rest = args
         if self.shapes.is_real and not self._has_rows(tensor):
             return
-        numbers = [v for v in [*rest[:1], *kwargs.values()] if type(v) is int]
+        given = [v for a in [*rest[:1], *kwargs.values()] for v in (a if isinstance(a, list | tuple) else (a,))]
+        numbers = [v for v in given if type(v) is int] if name != "split" else [v for v in rest[:1] if type(v) is int]
         if name == "narrow":
             numbers = [v for v in rest[1:] if type(v) is int and v != 0]
         if name.rstrip("_") in _DIAGONALS:
             self._check_diagonal(name, args, kwargs)
-        if name in {"chunk", "tensor_split", "unfold"} or any(v >= 2 for v in numbers):
+        if name not in {"split", "narrow"} or any(v >= 2 for v in numbers):
             if name == "split" and not numbers:
                 return
             if numbers and numbers != [1]:
@@ -292,22 +297,48 @@ class BoundaryMode(TorchFunctionMode):
         """A slice that ends beyond the tiny tensor may end inside the real one."""
         if self.shapes.is_real and not self._has_rows(tensor) and not _by_rows(index):
             return
-        axis = 0
-        for part in index if isinstance(index, tuple) else (index,):
-            if part is None:
+        for part, axis in _by_axis(tensor, index):
+            if not isinstance(part, slice):
                 continue
-            if part is Ellipsis:
-                break
-            if isinstance(part, slice):
-                size = plain_shape(tensor)[axis]
-                for bound in (part.start, part.stop):
-                    if type(bound) is int and abs(bound) >= size and bound != 0:
-                        self.session.refuse(
-                            "DPA111", f"a slice with the fixed bound {bound} means something else at the real shape"
-                        )
-                    if isinstance(bound, ShapeInt) and bound.batch and size != plain_value(bound):
-                        self.session.refuse("DPA111", "a slice by the number of rows of something that has other rows")
-            axis += 1
+            size = plain_shape(tensor)[axis]
+            for bound in (part.start, part.stop, part.step):
+                if not isinstance(bound, int | np.integer | Tensor | None):
+                    self.session.refuse("DPA116", f"a slice bounded by a {type(bound).__name__} is not followed")
+                fixed = _fixed(bound)
+                if fixed is not None and abs(fixed) >= size and fixed != 0 and not (bound is part.step and fixed == 1):
+                    self.session.refuse(
+                        "DPA111", f"a slice with the fixed bound {fixed} means something else at the real shape"
+                    )
+                if isinstance(bound, ShapeInt) and bound.batch and size != plain_value(bound):
+                    self.session.refuse("DPA111", "a slice by the number of rows of something that has other rows")
+
+
+def _by_axis(tensor: Tensor, index: Any) -> list[tuple[Any, int]]:
+    """The parts of an index with the axis that each is for."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    taken = [_axes_taken(p) for p in parts]
+    axis, found = 0, []
+    for place, part in enumerate(parts):
+        if part is Ellipsis:
+            axis = len(plain_shape(tensor)) - sum(taken[place + 1 :])
+        else:
+            found.append((part, axis))
+            axis += taken[place]
+    return found
+
+
+def _axes_taken(part: Any) -> int:
+    if part is None or part is Ellipsis or isinstance(part, bool):
+        return 0
+    is_mask = isinstance(part, Tensor) and part.dtype is torch.bool
+    return len(plain_shape(part)) if is_mask else 1
+
+
+def _fixed(bound: Any) -> int | None:
+    """The bound of a slice as a plain int, where it is the same number at every shape."""
+    if bound is None or (is_shape_number(bound) and plain_value(bound) != bound.full):
+        return None
+    return operator.index(plain_value(plain_number(bound)))
 
 
 def _by_rows(index: Any) -> bool:

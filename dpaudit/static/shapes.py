@@ -40,31 +40,34 @@ class Shrinking:
     def first(cls, real: Sequence[Shape], rows: int | None = None) -> "Shrinking":
         return cls._of(real, rows, {})
 
-    def second(self, in_chunks: bool = False) -> "Shrinking":
-        """Another shrinking of the same shapes that agrees with this one nowhere it need not.
+    def second(self) -> "Shrinking":
+        """Another shrinking of the same shapes that agrees with this one nowhere it need not."""
+        return self._of(self.real, None, dict(zip(self.real, self.tiny, strict=True)), fewest_rows=self.rows + 1)
 
-        Args:
-            in_chunks: rows are cut into chunks; there are then other numbers of chunks, of other sizes, the last one too.
-        """
-        fewest = max(self.rows + 1, 3 * self.chunk + 2) if in_chunks else self.rows + 1
-        before = dict(zip(self.real, self.tiny, strict=True))
-        found = self._of(self.real, None, before, fewest_rows=fewest)
-        if in_chunks:
-            taken = {n for s in found.tiny for n in (*s, math.prod(s))}
-            taken |= {sum(math.prod(s) for s in found.tiny), len(found.tiny)}
-            rows = next(r for r in itertools.count(fewest) if r not in taken and self._other_chunks(r))
-            return replace(found, rows=rows, chunks=3)
-        return found
+    def in_chunks(self, chunks: int, other: "Shrinking | None" = None) -> "Shrinking":
+        """The same with as many rows as it takes that no chunk of rows has the size of anything else, nor of ``other``'s."""
+        taken = self._sizes()
+        if other is not None:
+            taken |= other._sizes() | {other.rows, other.chunk, other.last_chunk}
+        for rows in itertools.count(chunks):
+            found = replace(self, rows=rows, chunks=chunks)
+            if found.last_chunk >= 1 and not {rows, found.chunk, found.last_chunk} & taken:
+                return found
+        raise AssertionError
+
+    def _sizes(self) -> set[int]:
+        """Axes and counts; and the number of tensors, so that an index into a list of them is never taken for that of a row."""
+        sizes = {n for s in self.tiny for n in (*s, math.prod(s))}
+        return sizes | {sum(math.prod(s) for s in self.tiny), len(self.tiny)}
 
     @property
     def chunk(self) -> int:
         """Rows in every chunk but the last."""
         return -(-self.rows // self.chunks)
 
-    def _other_chunks(self, rows: int) -> bool:
-        size = -(-rows // 3)
-        sizes, last = {self.chunk, self.rows - self.chunk}, rows - 2 * size
-        return last >= 1 and not {size, last} & sizes
+    @property
+    def last_chunk(self) -> int:
+        return self.rows - (self.chunks - 1) * self.chunk
 
     @classmethod
     def _of(
