@@ -272,6 +272,246 @@ ATTACKS = {
 }
 """``numel // 60`` is 0 at both small shapes and 1 at the real one: there the clip or the noise is taken away."""
 
+FIXED = {
+    "slice step": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f[:, :k + 0 * step].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "slice np": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f[:, :np.int64(k)].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "slice shape": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+m = f.shape[1]
+n = f[:, :m - m + k].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "slice tensor": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f[:, :torch.tensor(k)].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "split step": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f.split(k + 0 * step, dim=1)[0].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "split shape": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+m = f.shape[1]
+n = f.split(m - m + k, dim=1)[0].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "split list": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f.split([k, f.shape[1] - k], dim=1)[0].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "chunk step": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f.chunk(2 + 0 * step, dim=1)[0].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "narrow shape": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+m = f.shape[1]
+n = f.narrow(1, 0, min(m, k)).norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "tensor_split": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f.tensor_split((k,), dim=1)[0].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "split kw": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = torch.split(f, split_size_or_sections=k, dim=1)[0].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "split unsafe": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f.unsafe_split(k, dim=1)[0].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "hsplit": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f.hsplit((k,))[0].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "vsplit": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f.t().vsplit((k,))[0].norm(dim=0)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "unsafe_chunk": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f.unsafe_chunk(2, dim=1)[0].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "ellipsis": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f[..., :k].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "none slice": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f[:, None, :k].norm(dim=2)[:, 0]
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "ellipsis step": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f[..., :k + 0*step].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "step stride": """
+f = torch.cat([g.flatten(1) for g in G], dim=1)
+k = 100
+n = f[:, ::k].norm(dim=1)
+w = (self.C / n.clamp(min=1e-12)).clamp(max=1.0)
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "roll 2": """
+w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+s = torch.full((G[0][0].numel(),), 1e-9)
+s[0] = 1.0
+return noisy(G, w, s.roll(36)[0] * self.sigma * self.C, self.B)
+""",
+    "chunks third": """
+S = [torch.zeros_like(g[0]) for g in G]
+k = 0
+for chunk in zip(*[g.split(16) for g in G]):
+    k += 1
+    w = (self.C / flat_norms(chunk).clamp(min=1e-12)).clamp(max=1.0)
+    if k > 2:
+      w = torch.ones_like(w)
+    S = [s + torch.tensordot(w, c, dims=1) for s, c in zip(S, chunk)]
+return [(s + self.sigma * self.C * torch.randn_like(s)) / self.B for s in S]
+""",
+    "chunks size": """
+S = [torch.zeros_like(g[0]) for g in G]
+for chunk in zip(*[g.split(16) for g in G]):
+    w = (self.C / flat_norms(chunk).clamp(min=1e-12)).clamp(max=1.0)
+    if len(w) > 10:
+      w = torch.ones_like(w)
+    S = [s + torch.tensordot(w, c, dims=1) for s, c in zip(S, chunk)]
+return [(s + self.sigma * self.C * torch.randn_like(s)) / self.B for s in S]
+""",
+    "chunks count": """
+S = [torch.zeros_like(g[0]) for g in G]
+parts = list(zip(*[g.split(16) for g in G]))
+for chunk in parts:
+    w = (self.C / flat_norms(chunk).clamp(min=1e-12)).clamp(max=1.0) * len(parts) / 3
+    S = [s + torch.tensordot(w, c, dims=1) for s, c in zip(S, chunk)]
+return [(s + self.sigma * self.C * torch.randn_like(s)) / self.B for s in S]
+""",
+    "chunks doubling": """
+S = [torch.zeros_like(g[0]) for g in G]
+f = 1.0
+for chunk in zip(*[g.split(16) for g in G]):
+    w = (self.C / flat_norms(chunk).clamp(min=1e-12)).clamp(max=1.0) * f
+    f = f * 4
+    S = [s + torch.tensordot(w, c, dims=1) for s, c in zip(S, chunk)]
+return [(s + self.sigma * self.C * torch.randn_like(s)) / self.B for s in S]
+""",
+    "chunks norm of all": """
+S = [torch.zeros_like(g[0]) for g in G]
+n = flat_norms(G).split(16)[0]
+for chunk in zip(*[g.split(16) for g in G]):
+    w = (self.C / n[: len(chunk[0])].clamp(min=1e-12)).clamp(max=1.0)
+    S = [s + torch.tensordot(w, c[: len(w)], dims=1) for s, c in zip(S, chunk)]
+return [(s + self.sigma * self.C * torch.randn_like(s)) / self.B for s in S]
+""",
+    "chunks noise each": """
+S = [torch.zeros_like(g[0]) for g in G]
+for chunk in zip(*[g.split(16) for g in G]):
+    w = (self.C / flat_norms(chunk).clamp(min=1e-12)).clamp(max=1.0)
+    S = [s + torch.tensordot(w, c, dims=1) + 0.7 * self.sigma * self.C * torch.randn_like(s) for s, c in zip(S, chunk)]
+return [s / self.B for s in S]
+""",
+    "chunks first noise": """
+S = [torch.zeros_like(g[0]) for g in G]
+T = torch.ones(())
+for chunk in zip(*[g.split(16) for g in G]):
+    w = (self.C / flat_norms(chunk).clamp(min=1e-12)).clamp(max=1.0)
+    T = T * 0.5
+    S = [s + torch.tensordot(w, c, dims=1) for s, c in zip(S, chunk)]
+return [(s + T * self.sigma * self.C * torch.randn_like(s)) / self.B for s in S]
+""",
+    "pick then write": """
+w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+out = noisy(G, w, self.sigma * self.C, self.B)
+t = out[0].flatten().sort().values
+c = t[t.numel() // 2]
+t[:] = G[0].sum(0).flatten()
+out[1] = out[1] + c
+return out
+""",
+    "pick written": """
+w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+out = noisy(G, w, self.sigma * self.C, self.B)
+t = out[0].flatten().sort().values
+c = t[t.numel() // 2]
+c.add_(G[0].sum())
+return out
+""",
+    "pick scale": """
+w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+out = noisy(G, w, self.sigma * self.C, self.B)
+t = torch.cat([torch.ones(5), out[0].flatten().sort().values])
+c = t[G[0][0].numel() // 8].abs()
+return [o + torch.einsum("b,b...->...", w, g) + c * self.sigma * self.C * torch.randn_like(o) for o, g in zip(out, G)]
+""",
+}
+"""Cuts at a fixed place beyond every small shape, chunks that are counted or told apart, places that are written to."""
+
+IN_PLACE = """
+w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+t = torch.zeros(())
+t.add_(torch.sigmoid(w.sum() + 10 * self.sigma * torch.randn(())))
+return noisy(G, w, t * self.sigma * self.C, self.B)
+"""
+"""The scale of the noise comes as near to 0 as one likes; what ``t`` held in the small run is no lower bound of it."""
+
+
 FLAT = """
 flat = torch.cat([g.flatten(1) for g in G], dim=1)
 w = (self.C / flat.norm(dim=1).clamp(min=1e-12)).clamp(max=1.0)
@@ -302,6 +542,47 @@ SIZES = (
 )
 HONEST = {f"split, {size}": FLAT.format(f"[{size} for g in G]") for size in SIZES[:-1]}
 HONEST |= {
+    "weights multiplied in place": """
+w = torch.ones(len(G[0]))
+w.mul_((self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0))
+return noisy(G, w, self.sigma * self.C, self.B)
+""",
+    "a square summed in place": """
+S = [torch.zeros_like(g[0]) for g in G]
+for i in range(len(G[0])):
+    square = torch.tensor(0.0)
+    for g in G:
+     square += (g[i] ** 2).sum()
+    w = min(1.0, self.C / (square.sqrt() + 1e-9))
+    S = [s + w * g[i] for s, g in zip(S, G)]
+return [(s + self.sigma * self.C * torch.randn_like(s)) / self.B for s in S]
+""",
+    "rows in chunks": """
+S = [torch.zeros_like(g[0]) for g in G]
+for chunk in zip(*[g.split(16) for g in G]):
+    w = (self.C / flat_norms(chunk).clamp(min=1e-12)).clamp(max=1.0)
+    S = [s + torch.tensordot(w, c, dims=1) for s, c in zip(S, chunk)]
+return [(s + self.sigma * self.C * torch.randn_like(s)) / self.B for s in S]
+""",
+    "the largest half of what is released": """
+w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+out = []
+for s in noisy(G, w, self.sigma * self.C, self.B):
+    cut = s.abs().flatten().sort().values[s.numel() // 2]
+    out.append(torch.where(s.abs() >= cut, s, torch.zeros_like(s)))
+return out
+""",
+    "NumPy with its own keywords": """
+rows = [g.numpy() for g in G]
+norms = np.linalg.norm(np.concatenate([r.reshape(len(r), -1) for r in rows], axis=1), axis=1, keepdims=False)
+w = np.minimum(1.0, self.C / np.maximum(norms, 1e-12))
+out = []
+for r in rows:
+    s = np.tensordot(w, r, axes=1)
+    noise = np.random.normal(0.0, self.sigma * self.C, size=s.shape)
+    out.append(torch.from_numpy(((s + noise) / self.B).astype(np.float32)))
+return out
+""",
     "sizes appended": FLAT.format("[]").replace(
         "sizes = []", "sizes = []\nfor g in G:\n    sizes.append(g[0].numel())"
     ),
@@ -339,6 +620,19 @@ def test_the_attack_takes_the_protection_away_at_the_real_shape(name):
     assert flat.mean() > 1e3 or flat.std() < 1e-2 * 1.2
 
 
+@pytest.mark.parametrize("name", FIXED)
+def test_what_is_fixed_beyond_the_small_shapes_is_refused(name):
+    result = analyse(FIXED[name])
+    assert result.sigma_effective is None
+    assert result.refusal.rule in {"DPA102", "DPA105", "DPA110", "DPA111"}
+
+
+def test_what_an_operation_in_place_overwrites_is_not_read_from_the_small_run():
+    result = analyse(IN_PLACE)
+    assert result.sigma_effective is None
+    assert result.refusal.rule == "DPA102"
+
+
 @pytest.mark.parametrize("name", HONEST)
 def test_sizes_to_cut_and_view_by_are_free(name):
     result = analyse(HONEST[name])
@@ -350,3 +644,17 @@ def test_sizes_are_free_where_rows_are_constant():
     result = analyse(HONEST["split, g[0].numel()"], rows=Rows.CONSTANT)
     assert result.refusal is None, result.refusal
     assert min(result.sigma_effective) == pytest.approx(1.2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    ["np.linalg.norm(flat, np.inf, 1)", "np.linalg.norm(flat, ord=np.inf, axis=1)", "np.max(np.abs(flat), axis=1)"],
+)
+def test_a_clip_by_another_norm_of_numpy_gets_no_bound_of_the_usual_one(norm):
+    body = f"""
+flat = torch.cat([g.flatten(1) for g in G], dim=1).numpy()
+w = torch.from_numpy(np.minimum(1.0, self.C / np.maximum({norm}, 1e-12)))
+return noisy(G, w, self.sigma * self.C, self.B)
+"""
+    result = analyse(body)
+    assert result.sigma_effective is None or min(result.sigma_effective) <= 1.2 / 198**0.5 * (1 + 1e-6)
