@@ -94,7 +94,8 @@ def _choose(shapes: Sequence[Shape], avoid: Mapping[Shape, Shape]) -> dict[Shape
     """
     counts: set[int] = set()
     chosen: dict[Shape, Shape] = {}
-    for shape in shapes:
+    largest, largest_real = 0, 0
+    for shape in sorted(shapes, key=math.prod) if avoid else shapes:
         options = sorted(
             itertools.product(*(_sizes(n, len(shape)) for n in shape)), key=lambda s: (math.prod(s), max(s, default=0))
         )
@@ -102,16 +103,20 @@ def _choose(shapes: Sequence[Shape], avoid: Mapping[Shape, Shape]) -> dict[Shape
         if before is not None:
             options = [s for s in options if math.prod(s) != math.prod(before)] or options
             options = [s for s in options if all(n != m for n, m in zip(s, before, strict=True) if m > 1)] or options
+        if avoid and math.prod(shape) > largest_real:
+            # Counts in the order of the real ones: a part that reaches over another in reality then does so here too.
+            options = [s for s in options if math.prod(s) > largest] or options
         fresh = [s for s in options if math.prod(s) not in counts]
         chosen[shape] = (fresh or options)[0]
         counts.add(math.prod(chosen[shape]))
+        largest, largest_real = max(largest, math.prod(chosen[shape])), math.prod(shape)
     return chosen
 
 
 def _sizes(real: int, rank: int) -> tuple[int, ...]:
     if real == 1:
         return (1,)
-    return tuple(n for n in (range(2, 10) if rank == 1 else (2, 3, 4, 5)) if n <= real) or (real,)
+    return tuple(n for n in (range(2, 65) if rank == 1 else (2, 3, 4, 5)) if n <= real) or (real,)
 
 
 @functools.cache
