@@ -88,7 +88,11 @@ def _analyse(
         for note, line in result.session.notes.items():
             notes.setdefault(note, line)
         for line in result.session.table.divided_by_vanishing:
-            notes.setdefault("a division by a private value that can vanish is taken not to meet exactly 0", line)
+            notes.setdefault(
+                "a division by a private value that can vanish is taken not to meet exactly 0; "
+                "the properties layer plays rows of zeros (DPA216, DPA219)",
+                line,
+            )
     return schedule, setting, _assumptions(config, notes), remarks
 
 
@@ -278,10 +282,10 @@ def _compare_shrinkings(
     Raises:
         Refusal: something depends on the shape that ran, so what was proved there need not hold at the real one.
     """
-    second = shrinking.second()
+    another = shrinking.second()
     if any(result.public_values.chunks for _, result in schedule.results):
-        second = second.in_chunks(3, shrinking)
-    other, _ = _run(candidate, config, second, deadline)
+        another = another.in_chunks(3, shrinking)
+    other, _ = _run(candidate, config, another, deadline)
     session = schedule.results[0][1].session
     session.table.line = None
     if [step for step, _ in schedule.results] != [step for step, _ in other.results]:

@@ -78,7 +78,8 @@ def _norm(x: Tensor, ord: float | None = None, axis: Axis = None, keepdims: bool
 def _tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
     if not isinstance(axes, int):
         axes = [[n] if isinstance(n, int) else list(n) for n in axes]
-    return torch.tensordot(a, b, dims=axes)
+    product: Tensor = torch.tensordot(a, b, dims=axes)  # type: ignore[no-untyped-call,unused-ignore]
+    return product
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -92,7 +93,8 @@ def _clip(a: Tensor, a_min: Any = None, a_max: Any = None) -> Tensor:
 
 
 def _sort(a: Tensor, axis: int = -1) -> Tensor:
-    return torch.sort(a, dim=axis).values
+    values: Tensor = torch.sort(a, dim=axis).values
+    return values
 
 
 def _transpose(a: Tensor, axes: Sequence[int] | None = None) -> Tensor:

@@ -40,7 +40,7 @@ def build(body: str) -> str:
     return SOURCE + "\n".join("        " + line for line in lines) + "\n"
 
 
-def analyse(body: str, rows: Rows = Rows.SAMPLED, relation: Relation = Relation.ADD_REMOVE):
+def analyse(body: str, rows: Rows = Rows.SAMPLED, relation: Relation = Relation.ADD_REMOVE, shapes=SHAPES):
     config = RunConfig(
         dataset_size=60000,
         batch_size=256,
@@ -56,7 +56,7 @@ def analyse(body: str, rows: Rows = Rows.SAMPLED, relation: Relation = Relation.
             relation=relation,
             rows=rows,
         ),
-        parameter_shapes=SHAPES,
+        parameter_shapes=shapes,
     )
     return analyse_source(Candidate(source=build(body), filename="sizes.py"), config)
 
@@ -658,3 +658,17 @@ return noisy(G, w, self.sigma * self.C, self.B)
 """
     result = analyse(body)
     assert result.sigma_effective is None or min(result.sigma_effective) <= 1.2 / 198**0.5 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("shapes", [((500,), (3, 3, 2, 1)), ((72,), (3, 2, 2, 2))])
+def test_a_cut_that_reaches_over_a_longer_part_at_the_real_shape_is_refused(shapes):
+    """The long tensor is shorter than the other in the first small shape, so that a cut there would miss all of it."""
+    body = """
+w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+a, s = G[0][0].numel(), G[1][0].numel()
+v = torch.cat([torch.full((a,), 1e-9), torch.ones(s)])
+return noisy(G, w, v[s : s + a][0] * self.sigma * self.C, self.B)
+"""
+    result = analyse(body, shapes=shapes)
+    assert result.sigma_effective is None
+    assert result.refusal.rule == "DPA111"
