@@ -72,7 +72,8 @@ def _norm(x: Tensor, ord: float | None = None, axis: Axis = None, keepdims: bool
     axes = axes_of(x, axis)
     if ord is not None and len(axes) != 1:
         raise TypeError("a norm of a matrix is outside the verified set of operations")
-    return torch.linalg.vector_norm(x, 2 if ord is None else ord, dim=axes, keepdim=keepdims)
+    norm: Tensor = torch.linalg.vector_norm(x, 2 if ord is None else ord, dim=axes, keepdim=keepdims)
+    return norm
 
 
 def _tensordot(a: Tensor, b: Tensor, axes: Any = 2) -> Tensor:
