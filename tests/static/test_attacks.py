@@ -1632,8 +1632,12 @@ def test_the_attack_runs_where_nobody_watches(name):
     exec(compile(build(ATTACKS[name][0]), name, "exec"), namespace)
     mechanism = namespace["DPMechanism"](1.0, 1.2, 14, 60000, 256, 2, 3.0, 1e-5)
     rows = [torch.ones(256, *shape) for shape in ATTACKS[name][1].get("shapes", SMALL)]
-    with torch.random.fork_rng():
-        assert len(mechanism.clip_and_noise(rows, 0, 1)) == len(rows)
+    default = torch.get_default_dtype()
+    try:
+        with torch.random.fork_rng():
+            assert len(mechanism.clip_and_noise(rows, 0, 1)) == len(rows)
+    finally:
+        torch.set_default_dtype(default)
 
 
 HONEST = {
