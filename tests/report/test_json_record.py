@@ -12,6 +12,7 @@ from dpaudit.contract import (
     AuditBrokenError,
     AuditReport,
     Bracket,
+    Calibration,
     Cell,
     DataError,
     EpsilonRecord,
@@ -26,7 +27,10 @@ from dpaudit.report import from_json, to_json
 def test_every_field_of_the_contract_is_written(rejected_report: AuditReport) -> None:
     """A field added to the contract with a default would otherwise be lost without a sound."""
     prepared = dataclasses.replace(
-        rejected_report, config=dataclasses.replace(rejected_report.config, preparation=(30.0,))
+        rejected_report,
+        config=dataclasses.replace(
+            rejected_report.config, calibration=Calibration.PLD, cell=Cell(), preparation=(30.0,)
+        ),
     )
     (audit,) = json.loads(to_json([prepared]))["audits"]  # releases before training are written where there are any
     parts: list[tuple[type, dict[str, Any], set[str]]] = [
