@@ -1,0 +1,26 @@
+"""Class 1: the batch size divides the noise twice.
+
+The mean's noise is divided by the batch size again, as in a training script whose loss was already a mean.
+"""
+
+import torch
+
+
+class DPMechanism:
+    def __init__(
+        self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta
+    ):
+        self.max_grad_norm = max_grad_norm
+        self.noise_multiplier = noise_multiplier
+        self.batch_size = batch_size
+
+    def clip_and_noise(self, per_sample_grads, step, epoch):
+        squares = [grad.flatten(1).square().sum(1) for grad in per_sample_grads]
+        norms = torch.stack(squares).sum(0).sqrt()
+        weights = (self.max_grad_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+        means = [torch.tensordot(weights, grad, dims=1) / self.batch_size for grad in per_sample_grads]
+        std = self.noise_multiplier * self.max_grad_norm / self.batch_size
+        return [mean + std / self.batch_size * torch.randn_like(mean) for mean in means]  # the fault
+
+    def get_effective_sigma(self, step, epoch):
+        return self.noise_multiplier

@@ -1,0 +1,27 @@
+"""Class 11, clean twin: the threshold follows the size of released updates and costs nothing."""
+
+import torch
+
+
+class DPMechanism:
+    def __init__(
+        self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta
+    ):
+        self.max_grad_norm = max_grad_norm
+        self.noise_multiplier = noise_multiplier
+        self.batch_size = batch_size
+        self.threshold = torch.tensor(max_grad_norm)
+
+    def clip_and_noise(self, per_sample_grads, step, epoch):
+        squares = [grad.flatten(1).square().sum(1) for grad in per_sample_grads]
+        norms = torch.stack(squares).sum(0).sqrt()
+        weights = (self.threshold / norms.clamp(min=1e-12)).clamp(max=1.0)
+        std = self.noise_multiplier * self.threshold
+        sums = [torch.tensordot(weights, grad, dims=1) for grad in per_sample_grads]
+        released = [(total + std * torch.randn_like(total)) / self.batch_size for total in sums]
+        size = torch.stack([update.square().sum() for update in released]).sum().sqrt()
+        self.threshold = (0.9 * self.threshold + 0.1 * size).clamp(min=0.1, max=10.0)
+        return released
+
+    def get_effective_sigma(self, step, epoch):
+        return self.noise_multiplier

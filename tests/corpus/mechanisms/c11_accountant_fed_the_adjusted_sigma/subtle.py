@@ -1,0 +1,28 @@
+"""Class 11: the threshold's noise is known, the gradient's was not raised for it."""
+
+import torch
+
+
+class DPMechanism:
+    def __init__(
+        self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta
+    ):
+        self.max_grad_norm = max_grad_norm
+        self.noise_multiplier = noise_multiplier
+        self.batch_size = batch_size
+        self.threshold = torch.tensor(max_grad_norm)
+
+    def clip_and_noise(self, per_sample_grads, step, epoch):
+        squares = [grad.flatten(1).square().sum(1) for grad in per_sample_grads]
+        norms = torch.stack(squares).sum(0).sqrt()
+        weights = (self.threshold / norms.clamp(min=1e-12)).clamp(max=1.0)
+        below = (norms <= self.threshold).float() - 0.5
+        fraction = (below.sum() + 1.5 * torch.randn(())) / self.batch_size + 0.5
+        std = self.noise_multiplier * self.threshold
+        sums = [torch.tensordot(weights, grad, dims=1) for grad in per_sample_grads]
+        released = [(total + std * torch.randn_like(total)) / self.batch_size for total in sums]
+        self.threshold = self.threshold * torch.exp(-0.2 * (fraction - 0.5))
+        return released
+
+    def get_effective_sigma(self, step, epoch):
+        return self.noise_multiplier

@@ -1,0 +1,28 @@
+"""Class 30: a public direction of length C / 5 is subtracted before the clip; the absent row is clipped as well.
+
+Under zero_out a row moves the sum by up to 1.2 C.
+"""
+
+import torch
+
+
+class DPMechanism:
+    def __init__(
+        self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta
+    ):
+        self.max_grad_norm = max_grad_norm
+        self.noise_multiplier = noise_multiplier
+        self.batch_size = batch_size
+
+    def clip_and_noise(self, per_sample_grads, step, epoch):
+        offsets = [torch.zeros(grad.shape[1:]) for grad in per_sample_grads]
+        offsets[0].view(-1)[0] = 0.2 * self.max_grad_norm  # the fault
+        centred = [grad - part for grad, part in zip(per_sample_grads, offsets, strict=True)]
+        norms = torch.stack([grad.flatten(1).square().sum(1) for grad in centred]).sum(0).sqrt()
+        weights = (self.max_grad_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+        std = self.noise_multiplier * self.max_grad_norm
+        sums = [torch.tensordot(weights, grad, dims=1) for grad in centred]
+        return [(total + std * torch.randn_like(total)) / self.batch_size for total in sums]
+
+    def get_effective_sigma(self, step, epoch):
+        return self.noise_multiplier

@@ -1,0 +1,28 @@
+"""Class 37: noise comes from a generator of the mechanism's own, with a seed that the author knows."""
+
+import torch
+
+
+class DPMechanism:
+    def __init__(
+        self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta
+    ):
+        self.max_grad_norm = max_grad_norm
+        self.noise_multiplier = noise_multiplier
+        self.batch_size = batch_size
+        self.generator = torch.Generator().manual_seed(1234)
+
+    def clip_and_noise(self, per_sample_grads, step, epoch):
+        squares = [grad.flatten(1).square().sum(1) for grad in per_sample_grads]
+        norms = torch.stack(squares).sum(0).sqrt()
+        weights = (self.max_grad_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+        std = self.noise_multiplier * self.max_grad_norm
+        released = []
+        for grad in per_sample_grads:
+            total = torch.tensordot(weights, grad, dims=1)
+            noise = torch.randn(total.shape, generator=self.generator)  # the fault
+            released.append((total + std * noise) / self.batch_size)
+        return released
+
+    def get_effective_sigma(self, step, epoch):
+        return self.noise_multiplier

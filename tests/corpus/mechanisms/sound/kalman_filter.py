@@ -1,0 +1,32 @@
+"""A scalar Kalman filter runs over the released updates."""
+
+import torch
+
+
+class DPMechanism:
+    def __init__(
+        self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta
+    ):
+        self.max_grad_norm = max_grad_norm
+        self.noise_multiplier = noise_multiplier
+        self.batch_size = batch_size
+        self.state = None
+        self.spread = 1.0
+
+    def clip_and_noise(self, per_sample_grads, step, epoch):
+        squares = [grad.flatten(1).square().sum(1) for grad in per_sample_grads]
+        norms = torch.stack(squares).sum(0).sqrt()
+        weights = (self.max_grad_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+        std = self.noise_multiplier * self.max_grad_norm
+        sums = [torch.tensordot(weights, grad, dims=1) for grad in per_sample_grads]
+        released = [(total + std * torch.randn_like(total)) / self.batch_size for total in sums]
+        if self.state is None:
+            self.state = [torch.zeros_like(update) for update in released]
+        self.spread = self.spread + 0.01
+        gain = self.spread / (self.spread + 1.0)
+        self.spread = (1.0 - gain) * self.spread
+        self.state = [old + gain * (update - old) for old, update in zip(self.state, released, strict=True)]
+        return [part.clone() for part in self.state]
+
+    def get_effective_sigma(self, step, epoch):
+        return self.noise_multiplier

@@ -1,0 +1,23 @@
+"""torch.renorm does the clipping."""
+
+import torch
+
+
+class DPMechanism:
+    def __init__(
+        self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta
+    ):
+        self.max_grad_norm = max_grad_norm
+        self.noise_multiplier = noise_multiplier
+        self.batch_size = batch_size
+
+    def clip_and_noise(self, per_sample_grads, step, epoch):
+        sizes = [grad[:0].flatten(1).shape[1] for grad in per_sample_grads]
+        flat = torch.cat([grad.flatten(1) for grad in per_sample_grads], dim=1)
+        total = torch.renorm(flat, p=2, dim=0, maxnorm=self.max_grad_norm).sum(0)
+        total = total + self.noise_multiplier * self.max_grad_norm * torch.randn_like(total)
+        parts = (total / self.batch_size).split(sizes)
+        return [part.view(grad.shape[1:]) for part, grad in zip(parts, per_sample_grads, strict=True)]
+
+    def get_effective_sigma(self, step, epoch):
+        return self.noise_multiplier

@@ -1,0 +1,28 @@
+"""A public multiple of an earlier release is added to the update."""
+
+import torch
+
+
+class DPMechanism:
+    def __init__(
+        self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta
+    ):
+        self.max_grad_norm = max_grad_norm
+        self.noise_multiplier = noise_multiplier
+        self.batch_size = batch_size
+        self.walk = None
+
+    def clip_and_noise(self, per_sample_grads, step, epoch):
+        squares = [grad.flatten(1).square().sum(1) for grad in per_sample_grads]
+        norms = torch.stack(squares).sum(0).sqrt()
+        weights = (self.max_grad_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+        std = self.noise_multiplier * self.max_grad_norm
+        sums = [torch.tensordot(weights, grad, dims=1) for grad in per_sample_grads]
+        released = [(total + std * torch.randn_like(total)) / self.batch_size for total in sums]
+        if self.walk is None:
+            self.walk = [torch.zeros_like(update) for update in released]
+        self.walk = [place - 0.1 * update for place, update in zip(self.walk, released, strict=True)]
+        return [update + 0.01 * place for update, place in zip(released, self.walk, strict=True)]
+
+    def get_effective_sigma(self, step, epoch):
+        return self.noise_multiplier
