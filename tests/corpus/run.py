@@ -12,8 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpaudit.contract import AuditReport
+from dpaudit.contract import AuditReport, Layer
 from dpaudit.gate import audit
+
+DETERMINISTIC = (Layer.STATIC, Layer.PROPERTIES, Layer.REPLAY)
+"""The layers that decide without counting: what ACCEPTED needs."""
 
 from .configs import config
 
@@ -84,10 +87,10 @@ def specimens(only: str = "") -> tuple[Specimen, ...]:
     )
 
 
-def examine(specimen: Specimen) -> Result:
+def examine(specimen: Specimen, layers: tuple[Layer, ...] = DETERMINISTIC) -> Result:
     """Audit one specimen under its configuration."""
     started = time.monotonic()
-    report = audit(str(FOLDER / "mechanisms" / specimen.path), config(specimen.config))
+    report = audit(str(FOLDER / "mechanisms" / specimen.path), config(specimen.config), layers=layers)
     return Result(specimen=specimen, report=report, seconds=time.monotonic() - started)
 
 
