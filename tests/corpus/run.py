@@ -15,13 +15,12 @@ from pathlib import Path
 from dpaudit.contract import AuditReport, Layer
 from dpaudit.gate import audit
 
-DETERMINISTIC = (Layer.STATIC, Layer.PROPERTIES, Layer.REPLAY)
-"""The layers that decide without counting: what ACCEPTED needs."""
-
 from .configs import config
 
 FOLDER = Path(__file__).parent
 KEY = FOLDER / "key.json"
+DETERMINISTIC = (Layer.STATIC, Layer.PROPERTIES, Layer.REPLAY)
+"""The layers that decide without counting: what ACCEPTED needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
