@@ -14,7 +14,7 @@ class DPMechanism:
     def clip_and_noise(self, per_sample_grads, step, epoch):
         halves = [grad.to(torch.float16).flatten(1) for grad in per_sample_grads]
         squares = torch.stack([(half * 2.0**-12).square().sum(1) for half in halves]).sum(0)
-        norms = squares.float().sqrt() * 2.0**12  # the fault: squares below 6e-8 are zero
+        norms = squares.to(per_sample_grads[0].dtype).sqrt() * 2.0**12  # the fault: squares below 6e-8 are zero
         weights = torch.where(
             norms > 0, (self.max_grad_norm / norms.clamp(min=1e-12)).clamp(max=1.0), torch.ones_like(norms)
         )
