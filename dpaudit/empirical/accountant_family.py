@@ -52,6 +52,12 @@ def optimistic_epsilon(trace: EventTrace, delta: float) -> float:
     return epsilon_bracket(trace, delta).lower or 0.0
 
 
+def ceiling_epsilon(trace: EventTrace, delta: float) -> float:
+    """The same for what could at best be shown: the upper end where the lower one overflows, at very little noise."""
+    bracket = epsilon_bracket(trace, delta)
+    return bracket.lower or bracket.upper or 0.0
+
+
 def smallest_refuted(trace: EventTrace, refuted: Callable[[EventTrace], bool]) -> float | None:
     """The smallest factor (a power of 1.01) such that it and all larger ones are refuted; ``None`` if none is.
 
@@ -129,7 +135,7 @@ def paired(
     return LowerBound(
         method="sequential_pairs",
         epsilon=0.0 if found is None else optimistic_epsilon(trace.scaled(found), delta),
-        ceiling=0.0 if best is None else optimistic_epsilon(trace.scaled(best), delta),
+        ceiling=0.0 if best is None else ceiling_epsilon(trace.scaled(best), delta),
         delta=delta,
         level=level,
         counts=counts,
@@ -161,7 +167,7 @@ def _bound(
     return LowerBound(
         method=method,
         epsilon=0.0 if found is None else optimistic_epsilon(trace.scaled(found), delta),
-        ceiling=0.0 if best is None else optimistic_epsilon(trace.scaled(best), delta),
+        ceiling=0.0 if best is None else ceiling_epsilon(trace.scaled(best), delta),
         delta=delta,
         level=level,
         counts=counts,
@@ -210,7 +216,7 @@ def one_run_accountant(
     return LowerBound(
         method="one_run_fdp_accountant",
         epsilon=0.0 if math.isinf(factors[best]) else optimistic_epsilon(trace.scaled(factors[best]), delta),
-        ceiling=0.0 if math.isinf(ceiling) else optimistic_epsilon(trace.scaled(ceiling), delta),
+        ceiling=0.0 if math.isinf(ceiling) else ceiling_epsilon(trace.scaled(ceiling), delta),
         delta=delta,
         level=level,
         counts=tried[best].counts,

@@ -63,7 +63,7 @@ def attack(
     if foreign is not None and tuple(modes) != ("run",):
         raise UsageError("attack: only the mode run, by itself, sees how batches are drawn")
     plan = make_plan(config, measurement, modes=modes, budget_seconds=budget_seconds)
-    game = Game(Case.of(config, measurement), seed, effort, budget_seconds, progress)
+    game = Game(Case.of(config, measurement), seed, effort, budget_seconds, progress, foreign=foreign is not None)
     failure: CandidateFailed | None = None
     try:
         with Stage(source, config, tick=game.tick, drawn=drawn) as stage:
@@ -92,8 +92,10 @@ class Game:
         progress: Callable[[str, float, float], None] | None,
         *,
         pilot_trials: int = PILOT_TRIALS,
+        foreign: bool = False,
     ) -> None:
         self.case = case
+        self.foreign = foreign
         self.pilot_trials = pilot_trials
         self.seed = seed * _SEEDS
         self.effort = effort
@@ -210,12 +212,13 @@ class Game:
             second, confirmed_by = play(_CONFIRM)
             heard.tallies.append(second.tally)
             heard.confirmed = bool(confirmed_by)
-        heard.bounds += _run_bounds(case, test, mode.print_level, heard.words)
+        heard.bounds += _run_bounds(case, test, mode.print_level, heard.words, foreign=self.foreign)
         perfect = clopper_pearson(
             first.perfect, delta=case.config.target_delta, level=mode.gate_level / 2, design=Design.INDEPENDENT
         )
-        by_pairs = _paired(case, np.ones_like(test.right), mode.gate_level / 2, first)
-        heard.ceiling = max(by_pairs.epsilon, perfect.epsilon)
+        by_pairs = _paired(case, np.ones_like(test.right), mode.gate_level / 2, first, foreign=self.foreign)
+        shown = [bound.epsilon for bound in heard.bounds if bound.valid]
+        heard.ceiling = max([by_pairs.ceiling, perfect.epsilon, *shown])
         return heard
 
 
@@ -237,7 +240,7 @@ def _step_bound(case: Case, tally: Tally, step: int, level: float, note: str) ->
     )
 
 
-def _run_bounds(case: Case, test: run_attack.Played, level: float, note: str) -> list[LowerBound]:
+def _run_bounds(case: Case, test: run_attack.Played, level: float, note: str, *, foreign: bool) -> list[LowerBound]:
     """Family-free, Gaussian, and the least over the candidate schedules of the accountant's family: one rectangle.
 
     Where the runs were stopped by what they showed, only the pair test's own bound is valid; which of the two is given
@@ -245,7 +248,7 @@ def _run_bounds(case: Case, test: run_attack.Played, level: float, note: str) ->
     """
     delta, design, tally, share = case.config.target_delta, Design.INDEPENDENT, test.tally, level / 2
     if test.stopped:
-        return [replace(_paired(case, test.right, share, tally), note=note)]
+        return [replace(_paired(case, test.right, share, tally, foreign=foreign), note=note)]
     made = [clopper_pearson(tally, delta=delta, level=share, design=design)]
     made.append(
         replace(gaussian(tally, delta=delta, level=share, design=design), valid=False, note="a run is no Gaussian")
@@ -259,10 +262,10 @@ def _run_bounds(case: Case, test: run_attack.Played, level: float, note: str) ->
     return [bound if bound.note else replace(bound, note=note) for bound in made]
 
 
-def _paired(case: Case, right: NDArray[np.bool_], level: float, tally: Tally) -> LowerBound:
-    """The least over the candidate schedules; family-free where there is none."""
+def _paired(case: Case, right: NDArray[np.bool_], level: float, tally: Tally, *, foreign: bool) -> LowerBound:
+    """The least over the candidate schedules; family-free where there is none, or batches are not drawn as they say."""
     delta, design = case.config.target_delta, Design.INDEPENDENT
-    if not case.candidates:
+    if foreign or not case.candidates:
         return paired_free(right, delta=delta, level=level, design=design, counts=tally.counts)
     made = [
         paired(right, trace=item.trace, delta=delta, level=level, design=design, counts=tally.counts)

@@ -32,10 +32,11 @@ class Batches:
         flat = direction.to(torch.float32)
         return [part.reshape(shape) for part, shape in zip(torch.split(flat, self.sizes), self.shapes, strict=True)]
 
-    def stock(self, norm: float) -> list[Tensor]:
-        """As many other rows as any batch can hold, at one norm (multiples of C)."""
-        scale = norm * self.run.max_grad_norm
-        return [(part * scale).expand(self.most, *part.shape).contiguous() for part in self.other]
+    def stock(self, norm: float, *, facing: bool) -> list[Tensor]:
+        """As many other rows as any batch can hold, at one norm (multiples of C); see :attr:`Setup.facing`."""
+        scale = norm * self.run.max_grad_norm * (-1.0 if facing else 1.0)
+        direction = self.canary if facing else self.other
+        return [(part * scale).expand(self.most, *part.shape).contiguous() for part in direction]
 
     def batch(self, stock: list[Tensor], *, others: int, setup: Setup, world: int, present: bool) -> list[Tensor]:
         """The rows of one batch: ``others`` rows of the stock, and the canary last where it is present in this world.
@@ -85,10 +86,14 @@ class Batches:
                 coins = generator.random(setup.steps) < run.batch_size / run.dataset_size
                 return [(run.batch_size - 1, bool(coin)) for coin in coins]
             case Sampler.SHUFFLE:
-                return [(run.batch_size - 1, present) for present in self._shuffled(setup, generator)]
+                return [(run.batch_size - present, present) for present in self._shuffled(setup, generator)]
 
     def _shuffled(self, setup: Setup, generator: np.random.Generator) -> list[bool]:
-        """One uniformly random place in each epoch, which may fall behind the last full batch."""
+        """One uniformly random place in each epoch, which may fall behind the last full batch.
+
+        The place is the canary's in both worlds: where there is no canary, nothing stands there, and every other batch is
+        full. (Shuffling the other rows alone would leave the gap at the end of the epoch, where it shows even better.)
+        """
         run = self.run
         present = [False] * setup.steps
         for start in range(0, setup.steps, run.steps_per_epoch):

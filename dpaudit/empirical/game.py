@@ -30,6 +30,8 @@ class Setup:
         sampled: the canary takes part by the sampler's own coins at every step (a run), else at the first step only.
         wide: play at more coordinates, where a change of the noise SCALE shows.
         few: play with the two largest parameter tensors alone, which is several times faster.
+        facing: the other rows point AGAINST the canary. A batch of fixed size then shows its place in both worlds: one
+            row too few there, or one turned round. Nothing is added where the number of other rows is random.
     """
 
     first_step: int = 0
@@ -39,11 +41,13 @@ class Setup:
     sampled: bool = False
     wide: bool = False
     few: bool = False
+    facing: bool = False
 
     def __str__(self) -> str:
         norms = ", ".join(f"{norm:.4g}" for norm in self.base_norms[:3])
         where = "a run" if self.sampled else f"{self.steps} step(s) from step {self.first_step}"
-        return f"{where}, canary of norm {self.canary_norm:g} C, other rows of norm {norms} C"
+        against = " against it" if self.facing else ""
+        return f"{where}, canary of norm {self.canary_norm:g} C, other rows of norm {norms} C{against}"
 
 
 def small_shapes(shapes: tuple[tuple[int, ...], ...], *, wide: bool, few: bool) -> tuple[tuple[int, ...], ...]:

@@ -70,7 +70,7 @@ class Player:
         """
         if first_step not in self.starts:
             self._begin(0, self.starts[0])
-            stock = self.batches.stock(0.0)
+            stock = self.batches.stock(0.0, facing=False)
             quiet = Setup(steps=1)
             others = max(0, round(self.run.expected_batch) - 1)
             for step in range(first_step):
@@ -103,7 +103,7 @@ class Player:
         direction, and the logarithm of the root mean square orthogonal to both directions. Units: those of the release
         times B / C, so that noise has about the noise multiplier as standard deviation.
         """
-        stocks = {norm: self.batches.stock(norm) for norm in set(setup.base_norms)}
+        stocks = {norm: self.batches.stock(norm, facing=setup.facing) for norm in set(setup.base_norms)}
         start = self._start_at(setup.first_step)
         deadline = time.monotonic() + until
         played: list[Floats] = []

@@ -5,16 +5,17 @@ its noise, is what is counted. One trial is one run, so trials are few and the b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpaudit.contract import RunConfig
+from dpaudit.contract import RunConfig, Sampler
 
 from .game import Setup
 from .rectangle import Tally, gaussian_mu
 from .sequential import PairWealth
+from .shuffled_statistic import one_place
 from .stage import CandidateFailed, Stage
 from .statistics import Statistic, midpoint, run_statistics
 from .step_attack import play_both
@@ -128,21 +129,31 @@ def pilot(
     Raises:
         CandidateFailed: see :meth:`Stage.play`.
     """
-    setup = Setup(steps=config.total_steps, sampled=True, few=True)
+    shuffled = stage.sampler is Sampler.SHUFFLE
+    setup = Setup(
+        steps=config.total_steps,
+        sampled=True,
+        few=True,
+        facing=shuffled,
+        base_norms=(1.0,) if shuffled else (0.0,),
+    )
     try:
         inside, outside, seconds = play_both(stage, setup, trials=runs, seed=seed, until=until)
     except CandidateFailed:
         if not stage.alive:
             raise
         # it may insist on the number of tensors that it was made for
-        setup = Setup(steps=config.total_steps, sampled=True)
+        setup = replace(setup, few=False)
         inside, outside, seconds = play_both(stage, setup, trials=runs, seed=seed, until=until)
     half = len(inside) // 2 if len(inside) >= 4 else 0
     learning = (inside[:half], outside[:half]) if half else (inside, outside)
     cost = seconds / (2 * len(inside))
     planned = max(8, min(pairs, int(test_seconds / (2 * cost))))
     best: tuple[float, ChosenRun] | None = None
-    for index, statistic in enumerate(run_statistics(*learning, config.sampling_probability)):
+    statistics = run_statistics(*learning, config.sampling_probability)
+    if shuffled:
+        statistics.insert(0, one_place(*learning, steps_per_epoch=config.steps_per_epoch, missed=_missed(config)))
+    for index, statistic in enumerate(statistics):
         scores = statistic.score(inside[half:]), statistic.score(outside[half:])
         threshold = midpoint(*scores)
         if statistic.model is not None:
@@ -156,6 +167,11 @@ def pilot(
             best = value, chosen
     assert best is not None
     return best[1]
+
+
+def _missed(config: RunConfig) -> float:
+    """How likely it is that a shuffled row falls behind the last full batch of its epoch."""
+    return max(0.0, 1 - config.steps_per_epoch * config.batch_size / config.dataset_size)
 
 
 def _objective(tally: Tally, level: float) -> float:

@@ -88,6 +88,11 @@ class Stage:
         self._stop()
 
     @property
+    def sampler(self) -> Sampler:
+        """How batches are really drawn in whole runs."""
+        return self._drawn or self._config.cell.sampler
+
+    @property
     def alive(self) -> bool:
         """Whether the worker can take another order."""
         return self._process is not None and self._process.alive

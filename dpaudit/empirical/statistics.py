@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Score = Callable[[Floats], Floats]
 Model = Callable[[int, int], tuple[Floats, Floats]]
 
-_BLOCKS = 16
+BLOCKS = 16
 _RIDGE = 1e-7
 
 
@@ -36,8 +36,8 @@ def step_statistics(inside: Floats, outside: Floats, canary: Floats) -> list[Sta
     """
     learned = (inside[:, 0] - outside[:, 0]).mean(axis=0)
     made = [
-        Statistic(name="shift along the canary", score=lambda played: _ranked(played[:, 0] @ canary)),
-        Statistic(name="shift along the mean difference", score=lambda played: _ranked(played[:, 0] @ learned)),
+        Statistic(name="shift along the canary", score=lambda played: ranked(played[:, 0] @ canary)),
+        Statistic(name="shift along the mean difference", score=lambda played: ranked(played[:, 0] @ learned)),
     ]
     if inside.shape[1] * inside.shape[2] <= 160:
         made.append(_linear("linear over all steps", inside, outside, lambda played: played.reshape(len(played), -1)))
@@ -79,7 +79,7 @@ def _linear(name: str, inside: Floats, outside: Floats, features: Callable[[Floa
     singular = float(np.linalg.eigvalsh(pooled)[0]) < 1e-6 * scale
     used = exact if singular else shrunk + ridge * np.eye(len(pooled))
     weights = np.linalg.solve(used, difference)
-    return Statistic(name=name, score=lambda played: _ranked(features(played) @ weights))
+    return Statistic(name=name, score=lambda played: ranked(features(played) @ weights))
 
 
 def _mixture(name: str, inside: Floats, outside: Floats, q: float, series: Callable[[Floats], Floats]) -> Statistic:
@@ -98,10 +98,10 @@ def _mixture(name: str, inside: Floats, outside: Floats, q: float, series: Calla
         generator = np.random.default_rng(seed)
         noise = generator.standard_normal((2 * runs, steps))
         noise[:runs] += shift * (generator.random((runs, steps)) < q)
-        scores = _ranked(_ratio(noise, shift, q))
+        scores = ranked(_ratio(noise, shift, q))
         return scores[:runs], scores[runs:]
 
-    return Statistic(name=name, score=lambda played: _ranked(_ratio(series(played) / sigma, shift, q)), model=model)
+    return Statistic(name=name, score=lambda played: ranked(_ratio(series(played) / sigma, shift, q)), model=model)
 
 
 def _ratio(scaled: Floats, shift: float, q: float) -> Floats:
@@ -111,7 +111,7 @@ def _ratio(scaled: Floats, shift: float, q: float) -> Floats:
 
 def _block_scale(series: Floats) -> Floats:
     """Standard deviation at every step, pooled over blocks of neighbouring steps. Shape [steps]."""
-    edges = np.linspace(0, series.shape[1], min(_BLOCKS, series.shape[1]) + 1).astype(int)
+    edges = np.linspace(0, series.shape[1], min(BLOCKS, series.shape[1]) + 1).astype(int)
     scale = np.empty(series.shape[1])
     for start, end in pairwise(edges):
         block = series[:, start:end]
@@ -126,7 +126,7 @@ def _centred(played: Floats) -> Floats:
 
 def _block_means(played: Floats) -> Floats:
     return np.stack(
-        [block.mean(axis=1) for block in np.array_split(played[:, :, 1], min(_BLOCKS, played.shape[1]), axis=1)], axis=1
+        [block.mean(axis=1) for block in np.array_split(played[:, :, 1], min(BLOCKS, played.shape[1]), axis=1)], axis=1
     )
 
 
@@ -135,6 +135,6 @@ def _log_sizes(played: Floats) -> Floats:
     return np.asarray(np.log(np.maximum((played**2).mean(axis=2), 1e-30)) / 2)
 
 
-def _ranked(scores: Floats) -> Floats:
+def ranked(scores: Floats) -> Floats:
     """Finite scores: an overflow becomes the largest number of its sign, NaN the smallest."""
     return np.nan_to_num(scores, nan=-1e300, posinf=1e300, neginf=-1e300)
