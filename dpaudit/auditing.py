@@ -3,11 +3,13 @@
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dpaudit.contract import AuditReport, Layer, RunConfig, UsageError
 from dpaudit.gate import audit as gate_audit
 from dpaudit.gate import plan_layers
+from dpaudit.gate.watch import PROBE
 
 
 def audit(
@@ -31,7 +33,7 @@ def audit(
         layers: which layers run; by default all that ACCEPTED needs. Add ``"empirical"`` for an attack.
         required_layers: further layers that ACCEPTED needs; they are run.
         time_limit: seconds for the probe; by default 120 and one more for every 20 steps.
-        progress: called with steps done and steps in all.
+        progress: called with steps done and steps in all, by the probe.
 
     Raises:
         UsageError: no such file, preset or layer; a class without a file; a cell that has no valid accounting.
@@ -41,9 +43,23 @@ def audit(
     planned = _planned(layers) if layers is not None else (*plan_layers(None),)
     if layers is None:
         planned = (*planned, *(layer for layer in required if layer not in planned))
-    return gate_audit(
-        _spec(mechanism), chosen, layers=planned, required=required, time_limit=time_limit, progress=progress
-    )
+    watch = None if progress is None else _Probed(progress)
+    return gate_audit(_spec(mechanism), chosen, layers=planned, required=required, time_limit=time_limit, watch=watch)
+
+
+@dataclass(slots=True)
+class _Probed:
+    """Passes on the steps of the probe, and nothing of the other layers, which count other things."""
+
+    progress: Callable[[int, int], None]
+    probing: bool = False
+
+    def begin(self, text: str) -> None:
+        self.probing = text == PROBE
+
+    def advance(self, done: int, total: int) -> None:
+        if self.probing:
+            self.progress(done, total)
 
 
 def run_config(preset: str = "digits", **overrides: object) -> RunConfig:

@@ -11,11 +11,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpaudit.contract import AuditReport, ExitCode, Form, Layer, UsageError, Verdict, fold_exit_code
-from dpaudit.gate import Expectation, audit, plan_layers, read_expectations
+from dpaudit.contract import AttackReport, AuditReport, ExitCode, Form, Layer, UsageError, Verdict, fold_exit_code
+from dpaudit.gate import Expectation, audit, is_from_attack, plan_layers, read_expectations
 from dpaudit.report import Form as Rendering
 from dpaudit.report import render, write_reports
 
+from .attack_records import attacks_by_target
 from .finished import Finished, audit_key
 from .ledger import audit_ledger
 from .progress import Progress
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             folder=Path(folder),
             progress=progress,
             finished=Finished(Path(arguments.out) if arguments.out else None),
+            attacks=attacks_by_target(arguments.attack_record or (), targets),
         )
         try:
             audits = _in_order(work.examine, targets, arguments.jobs)
@@ -77,6 +79,7 @@ class _Work:
     folder: Path
     progress: Progress
     finished: Finished
+    attacks: Mapping[str, tuple[AttackReport, ...]]
 
     def examine(self, target: Target) -> AuditReport:
         """Audit one target, or take its finished audit where ``--resume`` asks for it."""
@@ -92,13 +95,14 @@ class _Work:
                 layers=self.layers,
                 required=self.required,
                 form=self._form(target),
+                attacks=self.attacks.get(target.spec, ()),
                 known=() if target.subject is None else target.subject.findings,
                 train=None
                 if target.subject is not None
                 else trainer(target.spec, target.config, self.arguments, self.folder / "runs", bar),
                 command=target.command,
                 time_limit=self.arguments.time_limit,
-                progress=bar.advance,
+                watch=bar,
             )
         finally:
             bar.end()
@@ -115,7 +119,10 @@ class _Work:
         words = self.arguments
         known = () if target.subject is None else target.subject.findings
         settings = (self._form(target), words.accuracy, words.runs, words.data_root, words.time_limit)
-        return audit_key(target.spec, (target.config, target.command, self.layers, self.required, known, settings))
+        attacks = self.attacks.get(target.spec, ())
+        return audit_key(
+            target.spec, (target.config, target.command, self.layers, self.required, known, settings, attacks)
+        )
 
 
 def _layers(arguments: argparse.Namespace) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
@@ -162,7 +169,9 @@ def _with_expectation(report: AuditReport, expectation: Expectation | None) -> A
 def with_rerun(report: AuditReport, record: Path) -> AuditReport:
     """Findings with the command that shows each of them again from the written report."""
     findings = tuple(
-        replace(
+        finding
+        if is_from_attack(finding)
+        else replace(
             finding, rerun=shlex.join(["dpaudit", "rerun", str(record), str(number), "--mechanism", report.mechanism])
         )
         for number, finding in enumerate(report.findings, 1)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 
+from .attack_report import AttackReport
 from .bracket import Bracket
 from .finding import Finding, PlainData
 from .run_config import RunConfig
@@ -79,6 +80,7 @@ class AuditReport:
         command: how to run this audit again.
         pair: the demonstrated pair of neighbours, in words.
         certificate: the static bound as data, for an independent re-check; empty if there is none.
+        attacks: records of attacks on trainings of this very source and configuration, which the audit took in.
     """
 
     mechanism: str
@@ -102,6 +104,7 @@ class AuditReport:
     expected: tuple[Verdict, ...] = ()
     pair: str = ""
     certificate: Mapping[str, PlainData] = field(default_factory=dict)
+    attacks: tuple[AttackReport, ...] = ()
 
     def __repr__(self) -> str:
         """One line for a person; ``dpaudit.report.to_json`` gives the whole record."""

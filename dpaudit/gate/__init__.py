@@ -1,5 +1,6 @@
 """The gate: plan an audit, run the layers, decide."""
 
+from .attack_records import is_from_attack
 from .auditing import TrainingResult, audit
 from .decision import REQUIRED_LAYERS, Decision, decide
 from .expectations import Expectation, read_expectations
@@ -17,6 +18,7 @@ __all__ = [
     "audit",
     "audit_record",
     "decide",
+    "is_from_attack",
     "plan_layers",
     "read_expectations",
     "reproduce",

@@ -9,6 +9,7 @@ from importlib import metadata
 
 from dpaudit.contract import (
     AccuracyRow,
+    AttackReport,
     AuditReport,
     Bracket,
     Calibration,
@@ -28,10 +29,12 @@ from dpaudit.contract import (
 from dpaudit.contract.forms import in_form
 from dpaudit.probe import MechanismSource, SourceError, benchmark_imports, load_source, measure
 
+from .attack_records import ASSUMED, findings_of, is_from_attack, require_same
 from .decision import Decision, decide
 from .layers import LayerRuns, broken_measurement, run_layers
 from .limits import assumptions, blind_spots
 from .plan import DEFAULT_LAYERS
+from .watch import PROBE, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +62,9 @@ def audit(
     train: Train | None = None,
     command: str = "",
     time_limit: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    watch: Watch | None = None,
     form: Form = Form.PLAIN,
+    attacks: Sequence[AttackReport] = (),
 ) -> AuditReport:
     """Audit one mechanism under one run configuration.
 
@@ -76,24 +80,40 @@ def audit(
         command: how to run this audit again; printed with findings.
         form: of the interface that is audited: what the harness does with an optional form, written out as
             ``clip_and_noise`` (``dpaudit.contract.forms``). Ledgers of runs in another form say nothing about it.
+        attacks: records of attacks on trainings of this source under this configuration. What they found counts; that one
+            found nothing changes nothing.
+        watch: told what is under way and how far it has come.
         time_limit: seconds that the candidate gets in each of the probe, the static layer and the property search; by
             default 120 in the probe and the search and 60 in the static layer, and one more for every 20 steps in the probe
             and the static layer.
 
     Raises:
-        UsageError: no such file; a cell that has no valid accounting.
+        UsageError: no such file; a cell that has no valid accounting; an attack on another source or configuration.
     """
     started = time.monotonic()
     try:
         source = _in_form(load_source(spec), form)
     except SourceError as error:
         return _unloadable(spec, config, (error.finding, *known), command, time.monotonic() - started)
+    require_same(attacks, source, config, form)
     limit = 120.0 + config.total_steps / 20 if time_limit is None else time_limit
-    measurement = _measure(source, config, limit, progress)
+    if watch is not None:
+        watch.begin(PROBE)
+    measurement = _measure(source, config, limit, None if watch is None else watch.advance)
     runnable = not any(finding.rule in {"DPA001", "DPA012", "DPA013", "DPA014"} for finding in measurement.findings)
     training = train() if train is not None and runnable else TrainingResult()
     ledgers = tuple(record for record in training.records if record.form is form)
-    runs = run_layers(source, config, measurement, layers, ledgers, command=command, time_limit=time_limit)
+    runs = run_layers(
+        source,
+        config,
+        measurement,
+        layers,
+        ledgers,
+        command=command,
+        time_limit=time_limit,
+        told=findings_of(attacks),
+        watch=watch,
+    )
     imports = benchmark_imports(source) if config.calibration is Calibration.BENCHMARK else ()
     findings = _worst_first((*known, *measurement.findings, *runs.findings, *imports, *training.findings))
     decision = decide(
@@ -103,9 +123,11 @@ def audit(
         target_epsilon=config.target_epsilon,
         required=required,
     )
-    return _report(
+    report = _report(
         source, config, measurement, runs, training, ledgers, findings, decision, command, time.monotonic() - started
     )
+    assumed = (ASSUMED,) if attacks else ()
+    return replace(report, attacks=tuple(attacks), assumptions=(*report.assumptions, *assumed))
 
 
 def _in_form(source: MechanismSource, form: Form) -> MechanismSource:
@@ -256,8 +278,13 @@ def _worst_first(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 
 
 def _with_command(findings: tuple[Finding, ...], command: str) -> tuple[Finding, ...]:
-    """Findings with the command of this audit, which names preset and cell; the layers know the path only."""
-    return tuple(replace(finding, rerun=command) if command else finding for finding in findings)
+    """Findings with the command of this audit, which names preset and cell; the layers know the path only.
+
+    What an attack on a training found keeps the command of that attack.
+    """
+    return tuple(
+        replace(finding, rerun=command) if command and not is_from_attack(finding) else finding for finding in findings
+    )
 
 
 def now() -> str:

@@ -26,6 +26,7 @@ from dpaudit.replay import compare_ledger, replay
 from dpaudit.static import analyse
 
 from .consistency import contradictions, refuted_proof
+from .watch import Watch
 
 ATTACK_SECONDS = 60.0
 """What the attacks of one audit may take, without starting their worker; most take a tenth of it."""
@@ -59,25 +60,32 @@ def run_layers(
     *,
     command: str,
     time_limit: float | None = None,
+    told: Sequence[Finding] = (),
+    watch: Watch | None = None,
 ) -> LayerRuns:
     """Run the chosen layers. A layer that raises ends ERRORED with a finding DPA001; usage errors pass through.
 
     Args:
         time_limit: seconds that the candidate gets in the static layer, and again in the property search; by default those
             of each layer.
+        watch: told what is under way.
+        told: what records of attacks brought; held against the layers' proofs like what the layers find.
     """
     runs = LayerRuns()
     steps: dict[Layer, Callable[[], LayerRecord]] = {
         Layer.STATIC: lambda: _static(runs, source, config, time_limit),
         Layer.PROPERTIES: lambda: _properties(runs, source, config, measurement, time_limit),
-        Layer.EMPIRICAL: lambda: _empirical(runs, source, config, measurement),
+        Layer.EMPIRICAL: lambda: _empirical(runs, source, config, measurement, watch),
         Layer.REPLAY: lambda: _replay(runs, source, config, measurement, records, command),
     }
     # Replay goes last, for it needs the static bound; its findings lead, for they say what the mechanism costs.
     for layer in Layer:
         before, runs.findings = runs.findings, ()
+        if watch is not None and layer in layers:
+            watch.begin(str(layer))
         runs.records += (_guarded(runs, layer, source, steps.get(layer) if layer in layers else None),)
         runs.findings = (*runs.findings, *before) if layer is Layer.REPLAY else (*before, *runs.findings)
+    runs.findings += tuple(told)
     try:
         runs.findings += tuple(contradictions(measurement, runs.static, runs.worst_found, file=source.display))
         runs.findings += tuple(refuted_proof(runs.findings, runs.replayed, config.target_epsilon, file=source.display))
@@ -154,19 +162,37 @@ def _properties(
     )
 
 
-def _empirical(runs: LayerRuns, source: MechanismSource, config: RunConfig, measurement: Measurement) -> LayerRecord:
+def _empirical(
+    runs: LayerRuns, source: MechanismSource, config: RunConfig, measurement: Measurement, watch: Watch | None
+) -> LayerRecord:
     """The cheap attacks, within :data:`ATTACK_SECONDS`. No required layer: what it cannot show leaves the verdict alone."""
     unusable = [finding for finding in measurement.findings if finding.rule in _CANNOT_RUN]
     if unusable:
         summary = f"not played, the probe could not run the mechanism: {unusable[0].rule}"
         return LayerRecord(layer=Layer.EMPIRICAL, outcome=Outcome.INCONCLUSIVE, ran=False, summary=summary)
-    result = attack(source, config, measurement, budget_seconds=ATTACK_SECONDS, effort=GATE)
+    result = attack(source, config, measurement, budget_seconds=ATTACK_SECONDS, effort=GATE, progress=_told(watch))
     runs.findings += result.findings
     runs.empirical_lower = result.epsilon_lower
     summary = f"{result.summary} ({result.seconds:.0f} s; at most {ATTACK_SECONDS:g} s are spent)"
     if result.longer:
         summary += f". A longer attack: {'; '.join(result.longer)}"
     return LayerRecord(layer=Layer.EMPIRICAL, outcome=result.outcome, ran=True, summary=summary, seconds=result.seconds)
+
+
+def _told(watch: Watch | None) -> Callable[[str, float, float], None] | None:
+    """The attack's own progress (what is played, seconds spent, seconds at most) for the one who watches the audit."""
+    if watch is None:
+        return None
+    doing = ""
+
+    def progress(what: str, spent: float, budget: float) -> None:
+        nonlocal doing
+        if what != doing:
+            doing = what
+            watch.begin(f"{Layer.EMPIRICAL}, {what}")
+        watch.advance(round(spent), round(budget))
+
+    return progress
 
 
 def _replay(

@@ -8,6 +8,7 @@ from dpaudit.contract import AuditReport, Finding, Layer, PlainData, UsageError,
 from dpaudit.probe import MechanismSource
 from dpaudit.properties import PairReading, measure_pair
 
+from .attack_records import is_from_attack
 from .auditing import audit
 
 TOLERANCE = 1e-3
@@ -54,6 +55,10 @@ def reproduce(report: AuditReport, finding: Finding, source: MechanismSource) ->
         raise UsageError(
             f"rerun: {finding.rule} is about a training run, which is not repeated here; use the audit's own command: "
             f"{report.command or 'dpaudit gate'}"
+        )
+    if is_from_attack(finding):
+        raise UsageError(
+            f"rerun: {finding.rule} was found by an attack on trainings, which is not repeated here: {finding.rerun}"
         )
     return _by_audit(report, finding)
 

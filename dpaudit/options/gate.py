@@ -36,6 +36,12 @@ def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--expect", metavar="FILE", help="TOML file of expected verdicts; exit 0 when all are as expected"
     )
     gate.add_argument("--form", choices=list(Form), help="form of the interface to audit and to train (default: plain)")
+    gate.add_argument(
+        "--attack-record",
+        action="append",
+        metavar="DIR",
+        help="attack.json, or its folder, of an attack on trainings: taken into the report of the mechanism that it is about",
+    )
     gate.add_argument("--accuracy", metavar="DATASET|none", help="data set to train on for accuracy (default: digits)")
     gate.add_argument("--runs", type=positive, metavar="N", help="training runs (seeds) for the accuracy (default: 1)")
     gate.add_argument("--jobs", type=positive, metavar="N", help="mechanisms audited at once (default: 2)")

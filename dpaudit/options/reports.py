@@ -10,11 +10,17 @@ def add_report(commands: "Commands[argparse.ArgumentParser]") -> None:
     report = command(
         commands,
         "report",
-        "render report.json files again, or describe run directories",
+        "render report.json and attack.json files again, or describe run directories",
         "dpaudit report reports/local --out pages",
         "dpaudit report reports/local --format markdown > summary.md",
+        "dpaudit report attacks/train --format html > attack.html",
     )
-    report.add_argument("paths", nargs="+", metavar="RUN_OR_REPORT")
+    report.add_argument(
+        "paths",
+        nargs="+",
+        metavar="RUN_OR_REPORT",
+        help="report.json, attack.json, the folder of one, or a run directory",
+    )
     report.add_argument("--out", metavar="DIR", help="where to write all forms, pages among them")
     add_form(report)
     report.add_argument("--no-colour", "--no-color", action="store_true", help="plain text on a terminal too")

@@ -1,6 +1,8 @@
 """An :class:`~dpaudit.contract.AuditReport` as JSON, text, Markdown, SARIF and web pages, and the files of a whole run."""
 
-from .attack_pages import attack_html, attack_json, attack_text, write_attack
+from .attack_markdown import attack_markdown
+from .attack_pages import attack_html, attack_text, render_attacks, write_attack
+from .attack_record import attack_from_json, attack_json
 from .changes import Change, changes
 from .html import to_html, to_index_html
 from .json_record import from_json, to_json
@@ -10,18 +12,22 @@ from .renderings import Form, render
 from .sarif import to_sarif
 from .text import to_text
 from .untrusted import visible
-from .write import write_reports, write_text
+from .write import page_names, write_reports, write_text
 
 __all__ = [
     "Change",
     "Form",
+    "attack_from_json",
     "attack_html",
     "attack_json",
+    "attack_markdown",
     "attack_text",
     "changes",
     "from_json",
     "notebook_html",
+    "page_names",
     "render",
+    "render_attacks",
     "to_html",
     "to_index_html",
     "to_json",

@@ -1,24 +1,23 @@
-"""An :class:`~dpaudit.contract.AttackReport` as JSON, as text and as a page."""
+"""An :class:`~dpaudit.contract.AttackReport` as text, as a page, and all its files."""
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from enum import Enum
+from collections.abc import Sequence
 from pathlib import Path
+from typing import assert_never
 
-from dpaudit.contract import ATTACK_SCHEMA, RULES, AttackReport, PlaceRecord
+from dpaudit.contract import RULES, AttackReport, PlaceRecord, UsageError
 
+from .attack_markdown import attack_markdown
+from .attack_plots import attack_plots
+from .attack_record import attack_json
 from .figures import duration_text, lower_end, nearest
 from .html import TEMPLATES, config_rows
-from .report_plots import Plot
-from .stable_json import JsonData, dump
-from .svg_roc import roc_plot
+from .renderings import Form
 from .untrusted import one_line, visible
 from .write import write_text
 
 
 def write_attack(report: AttackReport, out: Path) -> tuple[Path, ...]:
-    """Write ``attack.json``, ``attack.txt`` and ``attack.html`` into ``out``; everything is rendered before anything is written.
+    """Write ``attack.json``, ``.txt``, ``.md`` and ``.html`` into ``out``; everything is rendered before anything is written.
 
     Raises:
         UsageError: ``out`` cannot be made or written. AuditBrokenError: the report holds a NaN.
@@ -26,20 +25,35 @@ def write_attack(report: AttackReport, out: Path) -> tuple[Path, ...]:
     contents = {
         "attack.json": attack_json(report),
         "attack.txt": attack_text(report),
+        "attack.md": attack_markdown(report),
         "attack.html": attack_html(report),
     }
     return tuple(write_text(out / name, text) for name, text in contents.items())
 
 
-def attack_json(report: AttackReport) -> str:
-    """The whole record, infinity as ``"inf"``.
+def render_attacks(reports: Sequence[AttackReport], form: Form) -> str:
+    """Attacks in one form, as one text that ends with a newline.
 
     Raises:
-        AuditBrokenError: it holds a NaN.
+        UsageError: a form that holds one attack only, of several; SARIF, which has no place for bounds and curves.
+        AuditBrokenError: a report holds a NaN.
     """
-    data = _plain(report)
-    assert isinstance(data, dict)
-    return dump({"schema": ATTACK_SCHEMA, **data})
+    match form:
+        case Form.TEXT:
+            return "\n".join(attack_text(report) for report in reports)
+        case Form.MARKDOWN:
+            return "\n".join(attack_markdown(report) for report in reports)
+        case Form.JSON | Form.HTML:
+            if len(reports) != 1:
+                raise UsageError(
+                    f"--format {form}: expected one attack, got {len(reports)}; use --out DIR for all of them"
+                )
+            return attack_json(reports[0]) if form is Form.JSON else attack_html(reports[0])
+        case Form.SARIF:
+            raise UsageError(
+                "--format sarif: an attack by itself has no such form; take it into an audit (dpaudit gate --attack-record DIR)"
+            )
+    assert_never(form)
 
 
 def attack_html(report: AttackReport) -> str:
@@ -48,7 +62,7 @@ def attack_html(report: AttackReport) -> str:
     return TEMPLATES.get_template("attack.html.j2").render(
         report=report,
         rules=RULES,
-        plots=[_plot(number, place) for number, place in enumerate(report.places)],
+        plots=attack_plots(report, "plot-roc"),
         config=config_rows(report.config),
     )
 
@@ -57,12 +71,14 @@ def attack_text(report: AttackReport) -> str:
     """For a terminal or a log: at most 100 columns, no colour."""
     config = report.config
     lines = [
-        f"{report.outcome.value}: {report.summary}",
-        f"{one_line(report.mechanism)}, class {one_line(report.class_name)}, {config.name}, mode {report.mode}",
+        f"{report.outcome.value}: {visible(report.summary, lines=False)}",
+        f"{one_line(report.mechanism)}, class {one_line(report.class_name)}, {config.name}, mode {one_line(report.mode)}",
         f"claim: epsilon {nearest(config.target_epsilon)} at delta {nearest(config.target_delta)}; {config.cell}",
         "",
     ]
-    lines += [f"accuracy: {what} {value:.2f} % ({one_line(dataset)})" for what, value, dataset in report.accuracy]
+    lines += [
+        f"accuracy: {one_line(what)} {value:.2f} % ({one_line(dataset)})" for what, value, dataset in report.accuracy
+    ]
     for place in report.places:
         lines += ["", *_place_text(place)]
     if report.replayed:
@@ -82,18 +98,18 @@ def _place_text(place: PlaceRecord) -> list[str]:
     able = "could have refuted" if place.able else "could NOT have refuted"
     needed = "no number suffices" if place.needed is None else f"{place.needed} needed"
     lines = [
-        f"{place.name}: {place.words}",
-        f"  {place.trials} trials, design {place.design}; a perfect attack {able} the claim at level "
+        f"{one_line(place.name)}: {visible(place.words, lines=False)}",
+        f"  {place.trials} trials, design {one_line(place.design)}; a perfect attack {able} the claim at level "
         f"{nearest(place.gate_level)} ({needed}; ceiling {lower_end(place.ceiling)})",
     ]
     if place.refuted_by:
-        lines.append(f"  REFUTED by {place.refuted_by}")
+        lines.append(f"  REFUTED by {one_line(place.refuted_by)}")
     lines.append(f"  {'bound':<24}{'epsilon >=':>11}{'ceiling':>10}  {'level':<8}{'family':<12}valid")
     for bound in place.bounds:
         valid = "yes, counts" if bound.counts_here else "yes" if bound.valid else "no"
         lines.append(
-            f"  {bound.method:<24}{lower_end(bound.epsilon):>11}{lower_end(bound.ceiling):>10}  "
-            f"{bound.level:<8.3g}{bound.family:<12}{valid}"
+            f"  {one_line(bound.method):<24}{lower_end(bound.epsilon):>11}{lower_end(bound.ceiling):>10}  "
+            f"{bound.level:<8.3g}{one_line(bound.family):<12}{valid}"
         )
     if place.roc is not None:
         rates = ", ".join(f"{nearest(hit)} at {nearest(rate)}" for rate, hit in place.roc.at_low_rates)
@@ -101,37 +117,5 @@ def _place_text(place: PlaceRecord) -> list[str]:
     return lines
 
 
-def _plot(number: int, place: PlaceRecord) -> Plot | None:
-    roc = place.roc
-    if roc is None:
-        return None
-    rates = ", ".join(f"{nearest(hit)} at {nearest(rate)}" for rate, hit in roc.at_low_rates)
-    band = f"{nearest(100 * (1 - roc.level))} % limits at each threshold by itself"
-    band += "" if roc.bands_valid else ", as if scores were independent, which canaries of one run are not"
-    words = f"Area under the curve {nearest(roc.auc)}. True positive rate {rates}. Band: {band}."
-    title = f"ROC of the attack: {place.name}"
-    legend = [("attack", "attack"), ("guess", "guessing")]
-    if roc.claimed:
-        legend.insert(1, ("reported", "largest that the claim allows"))
-    return Plot(svg=roc_plot(f"plot-roc-{number}", title, words, roc), title=title, words=words, legend=tuple(legend))
-
-
 def _number(value: float | None) -> str:
     return "unknown" if value is None else nearest(value)
-
-
-def _plain(value: object) -> JsonData:
-    """Dataclasses, enums, tuples and mappings as plain data."""
-    if isinstance(value, Enum):
-        return str(value.value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(member) for key, member in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(member) for member in value]
-    if isinstance(value, float) and math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    raise TypeError(f"attack report: {type(value).__name__} is no plain data")

@@ -14,6 +14,7 @@ from dpaudit.contract import RULES, AuditReport, Layer, LayerRecord, RunConfig, 
 
 from . import figures, wording
 from .accuracy_plot import accuracy_plot
+from .attack_plots import attack_plots
 from .json_record import to_json
 from .numbers_table import number_rows
 from .ranking import compare
@@ -37,6 +38,7 @@ def to_html(report: AuditReport) -> str:
         numbers=number_rows(report),
         class_runs=_class_runs(report),
         config=config_rows(report.config),
+        attack_plots=[attack_plots(attack, f"plot-roc-{n}") for n, attack in enumerate(report.attacks, 1)],
     )
 
 

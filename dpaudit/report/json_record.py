@@ -5,8 +5,7 @@ The shape is fixed by ``schema.json`` beside this module. Order is kept where it
 steps); free mappings (evidence, versions) are sorted by key.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from dpaudit.contract import (
@@ -15,14 +14,14 @@ from dpaudit.contract import (
     AuditReport,
     Bracket,
     EpsilonRecord,
-    Finding,
     LayerRecord,
     NoiseClass,
-    PlainData,
-    RunConfig,
     SigmaRecord,
 )
 
+from .attack_record import attack_data
+from .json_config import config_data
+from .json_finding import evidence_data, finding_data
 from .json_node import Node
 from .json_parts import read_audit
 from .stable_json import JsonData, dump, load
@@ -68,18 +67,24 @@ def _audit(report: AuditReport) -> JsonData:
         "honest_noise_factor": _number(report.honest_noise_factor),
         "accuracy": [_accuracy(row) for row in report.accuracy],
         "layers": [_layer(record) for record in report.layers],
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [finding_data(finding) for finding in report.findings],
         "pair": report.pair,
-        "certificate": _evidence(report.certificate),
+        "certificate": evidence_data(report.certificate),
         "assumptions": _texts(report.assumptions),
         "blind_spots": _texts(report.blind_spots),
-        "config": _config(report.config),
+        "config": config_data(report.config),
         "source_sha256": report.source_sha256,
         "command": report.command,
         "seconds": float(report.seconds),
         "created": report.created,
         "versions": {name: report.versions[name] for name in sorted(report.versions)},
+        **_attacks(report),
     }
+
+
+def _attacks(report: AuditReport) -> dict[str, JsonData]:
+    """Records of attacks on trainings, as they stand in ``attack.json``; the key is there only if there are any."""
+    return {"attacks": [attack_data(attack) for attack in report.attacks]} if report.attacks else {}
 
 
 def _epsilon(record: EpsilonRecord) -> JsonData:
@@ -126,41 +131,6 @@ def _layer(record: LayerRecord) -> JsonData:
     }
 
 
-def _finding(finding: Finding) -> JsonData:
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity.value,
-        "strength": finding.strength.value,
-        "message": finding.message,
-        "file": finding.file,
-        "line": finding.line,
-        "evidence": _evidence(finding.evidence),
-        "rerun": finding.rerun,
-    }
-
-
-def _config(config: RunConfig) -> JsonData:
-    """The run configuration without its cell, which stands beside it."""
-    preparation: dict[str, JsonData] = (
-        {"preparation": [float(multiplier) for multiplier in config.preparation]} if config.preparation else {}
-    )
-    return {
-        "name": config.name,
-        "dataset_size": config.dataset_size,
-        "batch_size": config.batch_size,
-        "expected_batch": float(config.expected_batch),
-        "epochs": config.epochs,
-        "steps_per_epoch": config.steps_per_epoch,
-        "max_grad_norm": float(config.max_grad_norm),
-        "target_epsilon": float(config.target_epsilon),
-        "target_delta": float(config.target_delta),
-        "noise_multiplier": float(config.noise_multiplier),
-        "calibration": config.calibration.value,
-        "parameter_shapes": [list(shape) for shape in config.parameter_shapes],
-        **preparation,
-    }
-
-
 def _number(value: float | None) -> float | None:
     # float(): an integer 3 and a float 3.0 are equal and must give the same bytes.
     return None if value is None else float(value)
@@ -181,18 +151,3 @@ def _texts(texts: Iterable[str]) -> list[JsonData]:
 def _runs(classes: Iterable[NoiseClass]) -> list[JsonData]:
     """``[word, count]`` for every run of equal classes."""
     return [[word.value, sum(1 for _ in run)] for word, run in groupby(classes)]
-
-
-def _evidence(data: PlainData | Mapping[str, PlainData]) -> JsonData:
-    """Plain data with keys sorted. Free data may hold the string ``inf`` too, so a float infinity becomes ``{"$inf": 1}``
-
-    or ``{"$inf": -1}``, and a key that starts with ``$`` gets one more.
-    """
-    if isinstance(data, Mapping):
-        keys = sorted(data)
-        return {f"${key}" if key.startswith("$") else key: _evidence(data[key]) for key in keys}
-    if isinstance(data, list | tuple):
-        return [_evidence(member) for member in data]
-    if isinstance(data, float) and math.isinf(data):
-        return {"$inf": 1 if data > 0 else -1}
-    return data

@@ -4,18 +4,18 @@ Everything from the candidate is text: characters that Markdown or HTML would ac
 name or message cannot become a link, a heading or a second column.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
 from dpaudit.contract import RULES, AuditReport, Finding, Verdict
 
+from .attack_markdown import attack_section
+from .escaped_markdown import code, escaped, paragraph
 from .figures import accuracy_text, bracket_text, lower_end, nearest, or_missing
 from .json_record import to_json
 from .text import short_names
-from .untrusted import one_line, shortened, visible
+from .untrusted import one_line
 from .wording import BROKEN, NO_REASON, NOTHING_AUDITED, cell_sentence, expectation, honest_noise, verdict_mark
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 _MISSING = "?"
 
 
@@ -44,12 +44,12 @@ def _lines(reports: Sequence[AuditReport]) -> Iterator[str]:
     for report, name in zip(reports, short_names(reports), strict=True):
         epsilon = report.epsilon
         cells = (
-            _escaped(one_line(name)),
+            escaped(one_line(name)),
             f"{verdict_mark(report.verdict)} {report.verdict}{' BROKEN' if report.broken else ''}",
             nearest(epsilon.target),
             or_missing(epsilon.reported, "-"),
-            _escaped(bracket_text(epsilon.replayed, _MISSING)),
-            "; ".join(f"{_escaped(one_line(row.dataset))} {accuracy_text(row)}" for row in report.accuracy) or "-",
+            escaped(bracket_text(epsilon.replayed, _MISSING)),
+            "; ".join(f"{escaped(one_line(row.dataset))} {accuracy_text(row)}" for row in report.accuracy) or "-",
         )
         yield f"| {' | '.join(cells)} |"
     yield ""
@@ -60,7 +60,7 @@ def _lines(reports: Sequence[AuditReport]) -> Iterator[str]:
 
 def _audit(report: AuditReport) -> Iterator[str]:
     yield ""
-    yield f"## {_escaped(one_line(report.mechanism))}: {report.verdict}"
+    yield f"## {escaped(one_line(report.mechanism))}: {report.verdict}"
     yield ""
     if report.broken:
         yield f"**{BROKEN}**"
@@ -69,43 +69,48 @@ def _audit(report: AuditReport) -> Iterator[str]:
         yield f"Expectation: {expectation(report)}."
         yield ""
     for reason in report.reasons or (NO_REASON,):
-        yield f"- {_paragraph(reason)}"
+        yield f"- {paragraph(reason)}"
     if honest_noise(report):
         yield f"- {honest_noise(report)}"
     epsilon = report.epsilon
     yield (
         f"- Question: {cell_sentence(report.config.cell)}; delta {nearest(epsilon.delta)}; "
-        f"run {_escaped(one_line(report.config.name))}."
+        f"run {escaped(one_line(report.config.name))}."
     )
     if epsilon.empirical_lower is not None:
         yield f"- Attack: epsilon at least {lower_end(epsilon.empirical_lower)}."
     for record in report.layers:
         state = str(record.outcome) if record.ran else "did not run"
-        yield f"- Layer {record.layer}: {state}. {_paragraph(record.summary)}".rstrip()
+        yield f"- Layer {record.layer}: {state}. {paragraph(record.summary)}".rstrip()
     if report.findings:
         yield ""
         yield "### Findings"
     for finding in report.findings:
         yield from _finding(finding)
+    for attack in report.attacks:
+        yield ""
+        yield "### Attack on training"
+        yield ""
+        yield from attack_section(attack, heading="####")
     yield from _list("### What this audit could not have detected", report.blind_spots)
     yield from _list("### Assumptions", report.assumptions)
     if report.command:
         yield ""
         yield "### Again"
-        yield from _code(report.command)
+        yield from code(report.command)
 
 
 def _finding(finding: Finding) -> Iterator[str]:
     place = one_line(finding.file, limit=200) + ("" if finding.line is None else f":{finding.line}")
     rule = RULES[finding.rule]
     yield ""
-    yield f"**{finding.rule} {rule.title}** ({finding.severity}, {finding.strength}) at {_escaped(place)}"
+    yield f"**{finding.rule} {rule.title}** ({finding.severity}, {finding.strength}) at {escaped(place)}"
     yield ""
-    yield _paragraph(finding.message)
+    yield paragraph(finding.message)
     yield ""
     yield f"Why: {rule.why} Remedy: {rule.remedy}"
     if finding.rerun:
-        yield from _code(finding.rerun)
+        yield from code(finding.rerun)
 
 
 def _list(title: str, texts: Sequence[str]) -> Iterator[str]:
@@ -114,18 +119,4 @@ def _list(title: str, texts: Sequence[str]) -> Iterator[str]:
         yield title
         yield ""
     for text in texts:
-        yield f"- {_paragraph(text)}"
-
-
-def _code(command: str) -> Iterator[str]:
-    """A command as an indented block: no fence that its text could close."""
-    yield ""
-    yield f"    {visible(command, lines=False)}"
-
-
-def _paragraph(text: str) -> str:
-    return _escaped(visible(" ".join(shortened(text).split()), lines=False))
-
-
-def _escaped(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", text)
+        yield f"- {paragraph(text)}"

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from dpaudit.contract import AccuracyRow, AuditReport, Finding, Severity, Verdict
 
+from .attack_lines import attack_lines
 from .figures import bracket_text, duration_text, lower_end, nearest, or_missing
 from .untrusted import one_line, shortened, visible
 from .wording import BROKEN, NO_REASON, NOTHING_AUDITED, expectation, honest_noise
@@ -171,6 +172,9 @@ def _details(page: _Page, report: AuditReport, blind: Sequence[str], taken: Sequ
     if honest_noise(report):
         page.item(honest_noise(report))
     _numbers(page, report)
+    for attack in report.attacks:
+        for line in attack_lines(attack):
+            page.item(line)
     for finding in report.findings:
         _finding(page, finding, report.command)
     _list(page, "also could not have detected:", [text for text in report.blind_spots if text not in blind])

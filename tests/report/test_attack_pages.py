@@ -163,7 +163,7 @@ def test_the_text_names_power_design_and_validity() -> None:
 
 def test_the_files_are_written_whole_or_the_place_is_named(tmp_path: Path) -> None:
     written = write_attack(report(), tmp_path / "a" / "b")
-    assert [path.name for path in written] == ["attack.json", "attack.txt", "attack.html"]
+    assert [path.name for path in written] == ["attack.json", "attack.txt", "attack.md", "attack.html"]
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match=r"expected to create .*file"):
         write_attack(report(), tmp_path / "file")
