@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from dpaudit.configuration import apply_configuration
@@ -30,6 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ExitCode.BROKEN)
     except OSError as error:
         print(f"dpaudit: {error.strerror or error} ({error.filename}); nothing was decided", file=sys.stderr)
+        return int(ExitCode.BROKEN)
+    except Exception as error:
+        # Python would end with 1 here, which reads as a rejection.
+        traceback.print_exc()
+        said = f"{type(error).__name__}: {error}"
+        print(
+            f"dpaudit: the audit broke: {said}; this is a defect of dpaudit, and nothing was decided", file=sys.stderr
+        )
         return int(ExitCode.BROKEN)
 
 

@@ -10,6 +10,7 @@ import inspect
 import json
 import runpy
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -116,10 +117,25 @@ def _stepping(record: Record, original: Callable[..., Any]) -> Callable[..., Any
 
 
 def _number(value: Any) -> float | None:
+    """A number, also one that an optimiser keeps in a tensor of one element."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A constructor argument as it can be written into a file: a word, a number, a list of numbers, or nothing."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(name, member) for member in value]
+    number = _number(value)
+    if number is None:
+        raise TypeError(
+            f"the optimiser's argument {name} is a {type(value).__name__}; the adapter can carry over numbers and words only"
+        )
+    return number
 
 
 def _engine_facts(engine: Any, optimizer: Any, loader: Any, words: dict[str, Any]) -> dict[str, Any]:
@@ -137,25 +153,33 @@ def _engine_facts(engine: Any, optimizer: Any, loader: Any, words: dict[str, Any
         "accountant": type(engine.accountant).mechanism(),
         "mode": str(words.get("grad_sample_mode", "hooks")),
         "generator": optimizer.generator is not None,
+        "max_grad_norm": _number(optimizer.max_grad_norm),
         "shapes": [list(p.shape) for p in optimizer.params],
     }
 
 
-def optimizer_facts(optimizer: Any) -> dict[str, Any]:
-    """Class, arguments and the inlined source of an optimiser."""
+def optimizer_facts(optimizer: Any, first_bound: float | None) -> dict[str, Any]:
+    """Class, arguments and the inlined source of an optimiser.
+
+    An optimiser that moves its own clipping bound is taken with the bound that it began with, ``first_bound``: where the
+    bound goes from there is part of what is audited.
+    """
     cls = type(optimizer)
     words = {name for base in cls.__mro__ if "__init__" in vars(base) for name in _parameters(base)}
     arguments: dict[str, Any] = {}
     for name in sorted(words - _GIVEN):
         own = getattr(optimizer, "max_grad_norms", None) if name == "max_grad_norm" else None
-        arguments[name] = own if own is not None else getattr(optimizer, name, None)
+        arguments[name] = _plain(name, own if own is not None else getattr(optimizer, name, None))
+    adaptive = "clipbound_learning_rate" in arguments
+    if adaptive:
+        arguments["max_grad_norm"] = first_bound
     inlined = inline_class(cls, _ENTRIES, package="opacus", leave_out=LEFT_OUT)
     return {
         "class": cls.__name__,
         "module": cls.__module__,
         "arguments": arguments,
         "noise_multiplier": _number(optimizer.noise_multiplier),
-        "max_grad_norm": _number(optimizer.max_grad_norm),
+        "max_grad_norm": first_bound if adaptive else _number(optimizer.max_grad_norm),
         "expected_batch_size": _number(optimizer.expected_batch_size),
         "text": inlined.text,
         "origins": [list(pair) for pair in inlined.origins],
@@ -180,32 +204,48 @@ def _load(place: str) -> ModuleType:
     return importlib.import_module(place)
 
 
-def main(spec: str, answer: str) -> None:
-    """Run ``spec`` and write what was recorded to the file ``answer``."""
+def run_watched(spec: str) -> Record:
+    """Run the script, or import the module and call the factory, with what Opacus is asked to do on record."""
     place, _, factory = spec.partition(":")
     file = place if place.endswith(".py") else ""
     sys.path.insert(0, str(Path(file).resolve().parent) if file else str(Path.cwd()))
     from opacus import PrivacyEngine  # noqa: F401 - loaded before it is watched
 
-    module: ModuleType | None = None
-    if factory:
-        if not file:
-            found = importlib.util.find_spec(place)
-            file = (found.origin or "") if found is not None else ""
-        record = Record(file)
-        watch(record)
-        module = _load(place)
-        getattr(module, factory)()
-    else:
-        record = Record(place)
-        watch(record)
-        sys.argv = [place]
-        try:
+    if factory and not file:
+        found = importlib.util.find_spec(place)
+        file = (found.origin or "") if found is not None else ""
+    record = Record(file or place)
+    watch(record)
+    try:
+        if factory:
+            getattr(_load(place), factory)()
+        else:
+            sys.argv = [place]
             runpy.run_path(place, run_name="__main__")
-        except SystemExit as stop:
-            if stop.code not in (None, 0):
-                raise
+    except SystemExit as stop:
+        if stop.code not in (None, 0):
+            raise SystemExit(f"it ended itself with exit status {stop.code!r}") from None
+    except Exception as error:
+        raise SystemExit(_said(error, record.file)) from error
+    return record
+
+
+def _said(error: Exception, file: str) -> str:
+    """The error in one line, with the last line of the user's own file on the way to it."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if str(Path(frame.filename).resolve()) == file
+    ]
+    where = f" (line {lines[-1]})" if lines else ""
+    return " ".join(f"{type(error).__name__}: {error}{where}".split())
+
+
+def main(spec: str, answer: str) -> None:
+    """Run ``spec`` and write what was recorded to the file ``answer``."""
+    record = run_watched(spec)
     history = [[float(s), float(q), int(n)] for s, q, n in record.accountant.history] if record.accountant else []
+    optimizer = record.optimizer
     facts = {
         "engines": record.engines,
         "target": record.target,
@@ -214,7 +254,7 @@ def main(spec: str, answer: str) -> None:
         "skipped": record.skipped,
         "history": history,
         "file": record.file,
-        "optimizer": None if record.optimizer is None else optimizer_facts(record.optimizer),
+        "optimizer": None if optimizer is None else optimizer_facts(optimizer, record.engines[-1]["max_grad_norm"]),
         "version": importlib.import_module("opacus").__version__,
     }
     Path(answer).write_text(json.dumps(facts), encoding="utf-8")

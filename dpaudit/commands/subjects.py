@@ -4,12 +4,16 @@ import argparse
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from dpaudit.adapters import Subject, function_subject, opacus_subject
-from dpaudit.contract import RunConfig, UsageError
+from dpaudit.contract import NonFinite, Relation, RunConfig, UsageError
 
 from .targets import expand
+
+Word = TypeVar("Word", bound=StrEnum)
 
 _CLAIM = ("noise_multiplier", "calibration", "layers", "relation", "rows", "sampler", "nonfinite", "form")
 
@@ -68,10 +72,20 @@ def _targets(arguments: argparse.Namespace, scratch: Path) -> Iterator[Target]:
             epsilon=arguments.epsilon,
             delta=arguments.delta,
             epochs=arguments.epochs,
-            relation=arguments.relation,
-            nonfinite=arguments.nonfinite,
+            relation=_word(Relation, "relation", arguments.relation),
+            nonfinite=_word(NonFinite, "nonfinite", arguments.nonfinite),
         )
         yield _of(subject, _opacus_command(given, arguments))
+
+
+def _word(words: type[Word], name: str, value: str | None) -> Word | None:
+    """A word of a closed list: the parser checks those of the command line, nothing those of a configuration file."""
+    if value is None:
+        return None
+    try:
+        return words(value)
+    except ValueError:
+        raise UsageError(f"{name}: expected one of {', '.join(words)}, got {value!r}") from None
 
 
 def _of(subject: Subject, command: str) -> Target:

@@ -24,6 +24,7 @@ class Measurement:
         findings: what was found, with lines in the candidate's source.
         seconds: wall time.
         notes: limits that a reader must know (steps read at small shape only, ...).
+        checks: comparisons that were made beside the reading, and held.
         post_processed: the release of some step is no affine function of the noise: ``measured`` is that of the values which it
             is computed from, and what is seen at the output (a scale, a bound) says nothing about the noise.
     """
@@ -37,4 +38,5 @@ class Measurement:
     findings: tuple[Finding, ...]
     seconds: float
     notes: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
     post_processed: bool = False

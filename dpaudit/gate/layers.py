@@ -220,7 +220,7 @@ def _replay(
         layer=Layer.REPLAY,
         outcome=outcome,
         ran=True,
-        summary=result.summary,
+        summary="; ".join((result.summary, *measurement.checks)),
         seconds=measurement.seconds + result.seconds,
     )
 

@@ -75,7 +75,7 @@ def _step_by_step(survey: Survey, claimed: tuple[float, ...], line: int | None) 
         message = f"claims noise multiplier {claimed[step]:.6g} at step {step}, measured was {measured[step]:.6g}"
         _disagree(survey, f"{message}: less than there is", line, severity=Severity.MINOR)
     else:
-        survey.notes.append("privacy_events() agrees with what was measured at every step")
+        survey.checks.append("privacy_events() agrees with what was measured at every step")
 
 
 def _jointly(

@@ -81,6 +81,7 @@ def examine_candidate(request: Request, attempts: Sequence[Attempt], progress: C
         pair=_pair_in_words(request, readers, survey),
         problems=tuple(survey.problems),
         notes=tuple(survey.notes),
+        checks=tuple(survey.checks),
         watched=watched,
         post_processed=survey.inside is not None,
     )

@@ -72,6 +72,7 @@ def measure(
         findings=findings,
         seconds=time.monotonic() - started,
         notes=result.notes,
+        checks=result.checks,
         post_processed=result.post_processed,
     )
 
@@ -81,11 +82,15 @@ def _compared(request: Request, result: Result) -> Result:
     if not all(measured is not None for measured in result.measured):
         return result  # nothing that was read could be relied upon anyway
     clean = run_clean(request, plans(request))
-    problem, note = compare(request, [list(statistics) for statistics in result.watched], clean)
-    notes = (*result.notes, note) if note else result.notes
-    if problem is None:
-        return replace(result, notes=notes)
-    return replace(result, notes=notes, problems=(*result.problems, problem), demonstrated=False)
+    found = compare(request, [list(statistics) for statistics in result.watched], clean)
+    result = replace(
+        result,
+        notes=(*result.notes, found.limit) if found.limit else result.notes,
+        checks=(*result.checks, found.held) if found.held else result.checks,
+    )
+    if found.problem is None:
+        return result
+    return replace(result, problems=(*result.problems, found.problem), demonstrated=False)
 
 
 def _outcome(result: Result, findings: tuple[Finding, ...]) -> Outcome:

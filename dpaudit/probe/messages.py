@@ -57,6 +57,7 @@ class Result:
     notes: tuple[str, ...]
     watched: tuple[tuple[tuple[float, float], ...], ...] = ()
     post_processed: bool = False
+    checks: tuple[str, ...] = ()
 
 
 def encode_request(request: Request) -> str:
@@ -101,6 +102,7 @@ def encode_result(result: Result) -> dict[str, Any]:
         "demonstrated": result.demonstrated,
         "pair": result.pair,
         "notes": list(result.notes),
+        "checks": list(result.checks),
         "problems": [encode_problem(problem) for problem in result.problems],
         "post_processed": result.post_processed,
         "watched": [[list(pair) for pair in statistics] for statistics in result.watched],
@@ -133,6 +135,7 @@ def decode_result(fields: Any, steps: int) -> Result:
         demonstrated=_typed(fields, "demonstrated", bool),
         pair=_text(fields, "pair"),
         notes=tuple(_checked_text(note, "notes") for note in _list(fields, "notes", None)[:_PROBLEM_LIMIT]),
+        checks=tuple(_checked_text(line, "checks") for line in _list(fields, "checks", None)[:_PROBLEM_LIMIT]),
         problems=tuple(decode_problem(item) for item in _list(fields, "problems", None)[:_PROBLEM_LIMIT]),
         post_processed=_typed(fields, "post_processed", bool) if "post_processed" in fields else False,
         watched=tuple(_statistics(item) for item in fields.get("watched", [])),

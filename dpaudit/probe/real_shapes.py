@@ -77,8 +77,8 @@ def compare_real_shapes(config: RunConfig, readers: Readers, survey: Survey, *, 
             waiting = [other for other in more if other not in looked]
     survey.demonstrated = survey.demonstrated and bool(looked)
     survey.notes.append(
-        f"the real shapes and batch (float32) were looked at in steps {looked} of fresh objects; all steps were read at "
-        "small shapes"
+        f"real shapes and the real batch (float32) were looked at in steps {looked} of fresh objects only; every step was read "
+        "at small shapes"
     )
 
 

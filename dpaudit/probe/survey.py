@@ -12,7 +12,7 @@ from .problem import Problem
 
 @dataclass(slots=True)
 class Survey:
-    """What was read, in run order. ``problems`` holds the first of each kind.
+    """What was read, in run order. ``problems`` holds the first of each kind; ``notes`` are limits, ``checks`` what held.
 
     ``inside``: inner values at which steps were read last, where the release is not affine in the noise.
     """
@@ -22,6 +22,7 @@ class Survey:
     classes: list[NoiseClass] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    checks: list[str] = field(default_factory=list)
     canary: Canary = field(default_factory=lambda: Canary(SPREAD, HUGE))
     complete: bool = False
     demonstrated: bool = True

@@ -52,6 +52,15 @@ class CleanAnswer:
     failure: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What the two runs say together: a problem of rule DPA217, what held, or why nothing may be concluded."""
+
+    problem: Problem | None = None
+    held: str = ""
+    limit: str = ""
+
+
 def plans(request: Request) -> list[dict[str, Any]]:
     """All steps in order at small shapes; single calls of fresh objects at the real ones."""
     total = request.config.total_steps
@@ -67,15 +76,16 @@ def sampling_plans(request: Request, seed: int) -> list[dict[str, Any]]:
     return [_plan(request, real=False, runs=[{"seed": seed + run, "steps": steps} for run in range(_RUNS)])]
 
 
-def compare(request: Request, watched: Sequence[Statistics], clean: CleanAnswer) -> tuple[Problem | None, str]:
-    """Hold the two runs against each other: a problem of rule DPA217 or ``None``, and a note."""
+def compare(request: Request, watched: Sequence[Statistics], clean: CleanAnswer) -> Comparison:
+    """Hold the two runs against each other."""
     wanted = plans(request)
     if clean.failure or len(watched) != len(wanted):
         if clean.failure and not watched:
-            return None, "no run could be made on random batches, watched or not: the two were not compared"
+            limit = "no run could be made on random batches, watched or not: the two were not compared"
+            return Comparison(limit=limit)
         what = clean.failure or "the watched run failed"
         message = f"a run that nothing watches could not be compared with the one that was watched: {what}"
-        return differs_unwatched(message, None, Strength.HEURISTIC), ""
+        return Comparison(problem=differs_unwatched(message, None, Strength.HEURISTIC))
     calls = sum(min(len(here), len(there)) for here, there in zip(watched, clean.statistics, strict=True))
     at = next(
         (
@@ -87,8 +97,8 @@ def compare(request: Request, watched: Sequence[Statistics], clean: CleanAnswer)
     )
     if at is None:
         reached = min(len(watched[0]), len(clean.statistics[0]))
-        return None, (
-            f"a process without instrumentation released the same in {calls} calls ({reached} of "
+        return Comparison(
+            held=f"a process without instrumentation released the same in {calls} calls ({reached} of "
             f"{request.config.total_steps} steps at small shapes in order, the rest at the real ones)"
         )
     again = run_clean(request, wanted)
@@ -103,11 +113,11 @@ def compare(request: Request, watched: Sequence[Statistics], clean: CleanAnswer)
             f"step {step}: with the same seed ({seed}) and batches the mechanism releases other values in a process without "
             "instrumentation than under observation, and the same ones again there"
         )
-        return differs_unwatched(message, None, Strength.PROOF, step=step, seed=seed), ""
+        return Comparison(problem=differs_unwatched(message, None, Strength.PROOF, step=step, seed=seed))
     return _by_samples(request, at[1])
 
 
-def _by_samples(request: Request, at: int) -> tuple[Problem | None, str]:
+def _by_samples(request: Request, at: int) -> Comparison:
     steps = min(_STEPS, request.config.total_steps)
     worst = (1.0, "")
     for seed in (request.seed + 1_000, request.seed + 1_000_000):
@@ -118,19 +128,20 @@ def _by_samples(request: Request, at: int) -> tuple[Problem | None, str]:
             message = (
                 f"runs with and without watching differ at call {at}, and could not be compared as samples: {what}"
             )
-            return differs_unwatched(message, None, Strength.HEURISTIC), ""
+            return Comparison(problem=differs_unwatched(message, None, Strength.HEURISTIC))
         found = rejected(watched.statistics[0], clean.statistics[0], steps)
         if found is None:
-            return None, (
-                f"it draws entropy of its own: releases with and without watching were compared as samples of {_RUNS} runs of "
-                f"{steps} steps at small shapes, and no difference was found at level {LEVEL:g}"
+            return Comparison(
+                limit="it draws entropy of its own: releases with and without watching were compared as samples only, of "
+                f"{_RUNS} runs of {steps} steps at small shapes, and no difference was found at level {LEVEL:g}"
             )
         worst = max(worst[0] if worst[1] else 0.0, found[0]), found[1]
     message = (
         f"the mechanism releases from another distribution when nothing watches it: {worst[1]} differs (two-sample "
         f"Kolmogorov-Smirnov, {_RUNS} runs each, p = {worst[0]:.2g}, level {LEVEL:g}, twice with fresh seeds)"
     )
-    return differs_unwatched(message, None, Strength.STATISTICAL, p_value=worst[0], level=LEVEL, runs=_RUNS), ""
+    problem = differs_unwatched(message, None, Strength.STATISTICAL, p_value=worst[0], level=LEVEL, runs=_RUNS)
+    return Comparison(problem=problem)
 
 
 def run_clean(request: Request, wanted: list[dict[str, Any]], *, watched: bool = False) -> CleanAnswer:
