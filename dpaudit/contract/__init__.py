@@ -19,6 +19,7 @@ from .audit_report import (
 )
 from .bracket import Bracket
 from .cell import Cell
+from .curves import AttackCurve, AttackPoint, CurvesRecord, SpendRow
 from .errors import AuditBrokenError, DataError, DpauditError, UnsupportedCellError, UsageError
 from .event_trace import EventTrace
 from .finding import Finding, PlainData, plain_number
@@ -48,6 +49,8 @@ __all__ = [
     "RULES",
     "SCHEMA",
     "AccuracyRow",
+    "AttackCurve",
+    "AttackPoint",
     "AttackReport",
     "AuditBrokenError",
     "AuditReport",
@@ -55,6 +58,7 @@ __all__ = [
     "Bracket",
     "Calibration",
     "Cell",
+    "CurvesRecord",
     "DataError",
     "DpauditError",
     "EpsilonRecord",
@@ -81,6 +85,7 @@ __all__ = [
     "Sampler",
     "Severity",
     "SigmaRecord",
+    "SpendRow",
     "StaticResult",
     "Strength",
     "UnsupportedCellError",

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from .attack_report import AttackReport
 from .bracket import Bracket
+from .curves import CurvesRecord
 from .finding import Finding, PlainData
 from .run_config import RunConfig
 from .words import ExitCode, Layer, NoiseClass, Outcome, Verdict
@@ -81,6 +82,7 @@ class AuditReport:
         pair: the demonstrated pair of neighbours, in words.
         certificate: the static bound as data, for an independent re-check; empty if there is none.
         attacks: records of attacks on trainings of this very source and configuration, which the audit took in.
+        curves: spend over the steps, and attacks beside what the claim allows; for pictures.
     """
 
     mechanism: str
@@ -105,6 +107,7 @@ class AuditReport:
     pair: str = ""
     certificate: Mapping[str, PlainData] = field(default_factory=dict)
     attacks: tuple[AttackReport, ...] = ()
+    curves: CurvesRecord = field(default_factory=CurvesRecord)
 
     def __repr__(self) -> str:
         """One line for a person; ``dpaudit.report.to_json`` gives the whole record."""

@@ -2,6 +2,7 @@
 
 from .all_bounds import METHODS, NEEDS_TRACE, bounds_on
 from .attack import attack
+from .attack_curves import attack_curves
 from .bound import Design, Family, LowerBound
 from .effort import GATE, THOROUGH, Effort
 from .forecast import Forecast, attack_model, forecast, modelled, simulates
@@ -34,6 +35,7 @@ __all__ = [
     "Scores",
     "Split",
     "attack",
+    "attack_curves",
     "attack_model",
     "bounds_on",
     "canaries_needed",

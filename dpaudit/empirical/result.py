@@ -24,6 +24,7 @@ class EmpiricalResult:
         bounds: all printed bounds.
         plan: made before any compute.
         longer: what a longer attack would add, a sentence for each mode.
+        heard: what each mode brought, in the order of play.
     """
 
     outcome: Outcome
@@ -37,6 +38,7 @@ class EmpiricalResult:
     seconds: float
     notes: tuple[str, ...] = ()
     longer: tuple[str, ...] = ()
+    heard: "tuple[Heard, ...]" = ()
 
 
 @dataclass(slots=True)
@@ -86,6 +88,7 @@ def result_of(
         plan=plan,
         seconds=seconds,
         notes=(*plan.notes, *(f"{found.mode.mode}: {found.words}" for found in heard)),
+        heard=tuple(heard),
     )
 
 

@@ -195,6 +195,7 @@ def _report(
         versions=versions(),
         pair=measurement.pair,
         certificate={} if runs.static is None else runs.static.certificate,
+        curves=runs.curves,
     )
 
 

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dpaudit.contract import (
     Bracket,
+    CurvesRecord,
     Finding,
     Layer,
     LayerRecord,
@@ -19,7 +20,7 @@ from dpaudit.contract import (
     Strength,
     UsageError,
 )
-from dpaudit.empirical import GATE, attack
+from dpaudit.empirical import GATE, attack, attack_curves
 from dpaudit.probe import MechanismSource
 from dpaudit.properties import DEFAULT_TIME_LIMIT, search
 from dpaudit.replay import compare_ledger, replay
@@ -49,6 +50,7 @@ class LayerRuns:
     replayed: Bracket = field(default=_NOTHING)
     effective: Bracket = field(default=_NOTHING)
     honest_noise_factor: float | None = None
+    curves: CurvesRecord = field(default_factory=CurvesRecord)
 
 
 def run_layers(
@@ -173,6 +175,7 @@ def _empirical(
     result = attack(source, config, measurement, budget_seconds=ATTACK_SECONDS, effort=GATE, progress=_told(watch))
     runs.findings += result.findings
     runs.empirical_lower = result.epsilon_lower
+    runs.curves = replace(runs.curves, attacks=attack_curves(config, measurement, result))
     summary = f"{result.summary} ({result.seconds:.0f} s; at most {ATTACK_SECONDS:g} s are spent)"
     if result.longer:
         summary += f". A longer attack: {'; '.join(result.longer)}"
@@ -214,6 +217,7 @@ def _replay(
     runs.claimed, runs.reported = result.claimed, result.reported
     runs.replayed, runs.effective = result.replayed, result.effective
     runs.honest_noise_factor = result.honest_noise_factor
+    runs.curves = replace(runs.curves, spend=result.spend)
     # The probe's own outcome bounds the layer's: a schedule that could not be read was not replayed.
     outcome = measurement.outcome if measurement.outcome is not Outcome.PASSED else result.outcome
     return LayerRecord(

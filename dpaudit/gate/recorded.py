@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dpaudit.contract import (
     AuditReport,
+    CurvesRecord,
     EpsilonRecord,
     Finding,
     Layer,
@@ -72,6 +73,7 @@ def audit_record(name: str, config: RunConfig, measurement: Measurement, *, comm
         ),
         accuracy=(),
         honest_noise_factor=result.honest_noise_factor,
+        curves=CurvesRecord(spend=result.spend),
         assumptions=tuple(assumptions(config, ledgers=1)),
         blind_spots=measurement.notes,
         command=command,

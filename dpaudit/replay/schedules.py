@@ -13,6 +13,7 @@ from dpaudit.contract import (
     Outcome,
     RunConfig,
     Severity,
+    SpendRow,
     StaticResult,
     Strength,
     plain_number,
@@ -20,6 +21,7 @@ from dpaudit.contract import (
 
 from .claim import claim_findings, claimed_epsilon
 from .honest_noise import honest_factor, quotable_schedule
+from .spend import spend_rows
 
 SIGMA_TOLERANCE = 1e-5
 """Relative gap between two noise multipliers that is rounding, not a disagreement: float32 keeps about 1e-7 a value, and
@@ -40,6 +42,7 @@ class Replay:
         replayed: lower end from the measured schedule of one demonstrated pair, upper end from the static bound.
         effective: bracket of the smallest noise multiplier over the steps.
         honest_noise_factor: factor on all noise at which the measured schedule meets the target; ``None`` if unknown.
+        spend: epsilon over the steps.
     """
 
     outcome: Outcome
@@ -51,6 +54,7 @@ class Replay:
     honest_noise_factor: float | None
     findings: tuple[Finding, ...]
     seconds: float
+    spend: tuple[SpendRow, ...] = ()
 
 
 def replay(
@@ -87,6 +91,7 @@ def replay(
         effective=effective,
         honest_noise_factor=honest_factor(config, quotable_schedule(measurement, static)),
         findings=findings,
+        spend=spend_rows(config, reported, measured, None if static is None else static.sigma_effective),
         seconds=time.monotonic() - started,
     )
 

@@ -11,8 +11,8 @@ from itertools import pairwise
 from dpaudit.contract import Verdict
 
 from .figures import accuracy_text, lower_end, nearest, upper_end
+from .plot import Plot
 from .ranking import Comparison, Entry
-from .report_plots import Plot
 from .svg_axis import axis_around, axis_from_zero
 from .svg_marks import label, line, picture, sign
 from .untrusted import one_line

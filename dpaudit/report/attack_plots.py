@@ -3,7 +3,7 @@
 from dpaudit.contract import AttackReport, PlaceRecord
 
 from .figures import nearest
-from .report_plots import Plot
+from .plot import Plot
 from .svg_roc import roc_plot
 
 

@@ -14,6 +14,7 @@ from dpaudit.contract import (
 
 from .attack_record import read_attack
 from .json_config import read_cell, read_config
+from .json_curves import read_curves
 from .json_finding import plain_key, read_evidence, read_finding
 from .json_node import Node
 
@@ -28,6 +29,7 @@ def read_audit(node: Node) -> AuditReport:
     """
     # Written only where records of attacks were taken in; a report without them tells of an audit without.
     attacked = ("attacks",) if isinstance(node.value, dict) and "attacks" in node.value else ()
+    curved = ("curves",) if isinstance(node.value, dict) and "curves" in node.value else ()
     part = node.fields(
         *("mechanism", "class", "verdict", "reasons", "expected", "cell", "epsilon", "sigma", "honest_noise_factor"),
         *(
@@ -44,6 +46,7 @@ def read_audit(node: Node) -> AuditReport:
         ),
         *("seconds", "created", "versions"),
         *attacked,
+        *curved,
     )
     return AuditReport(
         mechanism=part["mechanism"].text(),
@@ -68,6 +71,7 @@ def read_audit(node: Node) -> AuditReport:
         created=part["created"].text(),
         versions={name: member.text() for name, member in part["versions"].mapping()},
         attacks=tuple(read_attack(member) for member in part["attacks"].items()) if attacked else (),
+        **({"curves": read_curves(part["curves"])} if curved else {}),
     )
 
 

@@ -21,6 +21,7 @@ from dpaudit.contract import (
 
 from .attack_record import attack_data
 from .json_config import config_data
+from .json_curves import curves_data
 from .json_finding import evidence_data, finding_data
 from .json_node import Node
 from .json_parts import read_audit
@@ -79,6 +80,8 @@ def _audit(report: AuditReport) -> JsonData:
         "created": report.created,
         "versions": {name: report.versions[name] for name in sorted(report.versions)},
         **_attacks(report),
+        # Written only where there are any; a report without them tells of an audit without.
+        **({"curves": curves_data(report.curves)} if report.curves else {}),
     }
 
 

@@ -1,31 +1,25 @@
 """Which plots a report has, and what each says in words for those who do not see it."""
 
-from dataclasses import dataclass
-
 from dpaudit.contract import AuditReport, Bracket
 
+from .curve_plots import spend_plot, tradeoff_plots
 from .figures import accuracy_text, bracket_text, lower_end, nearest
 from .numbers_table import schedule_text
+from .plot import Plot
 from .svg_plots import Interval, Schedule, Spread, interval_plot, spread_plot, step_plot
 from .untrusted import one_line
 from .wording import NOT_PROVED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plot:
-    """A plot (SVG, already escaped), its title, its content in words, and a legend of (mark's class, meaning)."""
-
-    svg: str
-    title: str
-    words: str
-    legend: tuple[tuple[str, str], ...] = ()
-
-
 def plots_of(report: AuditReport) -> tuple[Plot, ...]:
-    """Epsilon always; noise multipliers and accuracy where there are any."""
+    """Epsilon always; noise multipliers, spend, attacks and accuracy where there are any."""
     plots = [_epsilon(report)]
     if report.sigma.reported or report.sigma.measured:
         plots.append(_sigma(report))
+    spend = spend_plot(report)
+    if spend is not None:
+        plots.append(spend)
+    plots += tradeoff_plots(report)
     if report.accuracy:
         plots.append(_accuracy(report))
     return tuple(plots)

@@ -37,6 +37,10 @@ class Axis:
             share = (value - self.low) / (self.high - self.low)
         return round(_LEFT + share * (_RIGHT - _LEFT), 3)
 
+    def share(self, value: float) -> float:
+        """Where ``value`` is between the ends of the axis, from 0 to 1."""
+        return (self.position(value) - _LEFT) / (_RIGHT - _LEFT)
+
     @property
     def ends(self) -> tuple[float, float]:
         """Positions of both ends."""

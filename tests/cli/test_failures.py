@@ -24,7 +24,9 @@ def test_a_defect_of_dpaudit_never_ends_with_the_code_of_a_rejection(
 
 
 def opacus_arguments(**given: str) -> argparse.Namespace:
-    nothing: dict[str, object] = dict.fromkeys(("paths", "function", "epsilon", "delta", "epochs", "relation", "nonfinite"))
+    nothing: dict[str, object] = dict.fromkeys(
+        ("paths", "function", "epsilon", "delta", "epochs", "relation", "nonfinite")
+    )
     return argparse.Namespace(**{**nothing, "opacus": ["train.py"], "layers": None, **given})
 
 

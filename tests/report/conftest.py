@@ -6,10 +6,13 @@ import pytest
 
 from dpaudit.contract import (
     AccuracyRow,
+    AttackCurve,
+    AttackPoint,
     AuditReport,
     Bracket,
     Calibration,
     Cell,
+    CurvesRecord,
     EpsilonRecord,
     Finding,
     Layer,
@@ -22,6 +25,7 @@ from dpaudit.contract import (
     Sampler,
     Severity,
     SigmaRecord,
+    SpendRow,
     Strength,
     Verdict,
 )
@@ -79,6 +83,7 @@ def sample(
     records: tuple[LayerRecord, ...] = (),
     expected: tuple[Verdict, ...] = (),
     pair: str = "",
+    curves: CurvesRecord | None = None,
 ) -> AuditReport:
     return AuditReport(
         mechanism=mechanism,
@@ -104,6 +109,7 @@ def sample(
         versions=VERSIONS,
         expected=expected,
         pair=pair,
+        curves=curves or CurvesRecord(),
     )
 
 
@@ -254,6 +260,37 @@ def adaptive_clipping() -> AuditReport:
     )
 
 
+CURVES = CurvesRecord(
+    spend=tuple(
+        SpendRow(
+            steps=MNIST_STEPS * place // 4,
+            reported=0.75 * place + 0.125,
+            lower=0.75 * place,
+            upper=0.75 * place + 0.0625,
+        )
+        for place in range(1, 5)
+    ),
+    attacks=(
+        AttackCurve(
+            place="step",
+            words="step 0 of the reported schedule at the noise that costs the target",
+            claimed=((0.0, 1.0), (0.25, 0.2), (0.5, 0.08), (1.0, 0.0)),
+            points=(AttackPoint(false_positive=0.31, false_negative=0.28, limits=(0.36, 0.33), level=5e-7),),
+        ),
+        AttackCurve(
+            place="run",
+            words="the reported schedule at the noise that costs the target",
+            claimed=((0.0, 1.0), (0.5, 0.1), (1.0, 0.0)),
+            points=(
+                AttackPoint(false_positive=0.0, false_negative=0.05, limits=(0.2, 0.3), level=5e-7),
+                AttackPoint(false_positive=0.0, false_negative=0.0, limits=None, level=5e-7),
+            ),
+        ),
+    ),
+)
+"""What the layers leave for pictures."""
+
+
 def accepted(name: str = "flat_dpsgd", mean: float = 94.4) -> AuditReport:
     return sample(
         name,
@@ -279,6 +316,7 @@ def accepted(name: str = "flat_dpsgd", mean: float = 94.4) -> AuditReport:
             AccuracyRow(dataset="CIFAR-10 (JPEG copy)", mean=mean - 42, std=0.8, runs=3),
         ),
         factor=0.9998,
+        curves=CURVES,
     )
 
 

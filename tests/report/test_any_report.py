@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from dpaudit.contract import (
     RULES,
     AccuracyRow,
+    AttackCurve,
+    AttackPoint,
     AuditReport,
     Bracket,
     Calibration,
     Cell,
+    CurvesRecord,
     EpsilonRecord,
     Finding,
     Layer,
@@ -25,6 +28,7 @@ from dpaudit.contract import (
     Sampler,
     Severity,
     SigmaRecord,
+    SpendRow,
     Strength,
     Verdict,
 )
@@ -74,6 +78,33 @@ CONFIGS = st.builds(
     ),
     parameter_shapes=st.lists(st.lists(st.integers(0, 99), max_size=3).map(tuple), max_size=3).map(tuple),
     name=TEXT,
+)
+RATE = st.floats(0, 1)
+RATES = st.tuples(RATE, RATE)
+CURVES = st.builds(
+    CurvesRecord,
+    spend=st.lists(
+        st.builds(SpendRow, steps=st.integers(1, 10**6), reported=MAYBE, lower=MAYBE, upper=MAYBE), max_size=3
+    ).map(tuple),
+    attacks=st.lists(
+        st.builds(
+            AttackCurve,
+            place=st.sampled_from(["step", "run"]),
+            words=TEXT,
+            claimed=st.lists(RATES, max_size=3).map(tuple),
+            points=st.lists(
+                st.builds(
+                    AttackPoint,
+                    false_positive=RATE,
+                    false_negative=RATE,
+                    limits=st.none() | RATES,
+                    level=st.floats(1e-9, 1),
+                ),
+                max_size=2,
+            ).map(tuple),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 REPORTS = st.builds(
     AuditReport,
@@ -137,6 +168,7 @@ REPORTS = st.builds(
     versions=st.dictionaries(TEXT, TEXT, max_size=2),
     expected=st.lists(st.sampled_from(Verdict), max_size=2).map(tuple),
     pair=TEXT,
+    curves=CURVES,
 )
 
 

@@ -24,15 +24,17 @@ from dpaudit.contract import (
 from dpaudit.report import from_json, to_json
 
 
-def test_every_field_of_the_contract_is_written(rejected_report: AuditReport) -> None:
+def test_every_field_of_the_contract_is_written(rejected_report: AuditReport, accepted_report: AuditReport) -> None:
     """A field added to the contract with a default would otherwise be lost without a sound."""
     prepared = dataclasses.replace(
         rejected_report,
         config=dataclasses.replace(
             rejected_report.config, calibration=Calibration.PLD, cell=Cell(), preparation=(30.0,)
         ),
+        curves=accepted_report.curves,
     )
-    (audit,) = json.loads(to_json([prepared]))["audits"]  # releases before training are written where there are any
+    # written where there are any: releases before training, curves
+    (audit,) = json.loads(to_json([prepared]))["audits"]
     parts: list[tuple[type, dict[str, Any], set[str]]] = [
         (AuditReport, audit | {"class_name": audit["class"]}, set()),
         (RunConfig, audit["config"], {"cell"}),

@@ -1,5 +1,6 @@
 """SARIF and Markdown: structure, stability, and that a candidate's text stays text."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fluidattacks_core.sarif import SarifLog
 from jsonschema import Draft4Validator
+from pydantic import ValidationError
 
 from dpaudit.contract import RULES, AuditReport, Verdict
 from dpaudit.report import Form, changes, render, to_markdown, to_sarif
@@ -46,6 +49,37 @@ def test_required_structure_of_sarif(samples: tuple[AuditReport, ...]) -> None:
     assert run["invocations"][0]["executionSuccessful"] is True
     marks = [result["partialFingerprints"]["dpaudit/v1"] for result in run["results"]]
     assert len(set(marks)) == len(marks)
+
+
+def test_the_log_is_valid_under_the_schema_of_the_standard(samples: tuple[AuditReport, ...]) -> None:
+    """The types of ``fluidattacks-core-sarif`` are generated from the OASIS schema, and refuse what it does not know."""
+    for reports in (samples, samples[:1], ()):
+        for words in ({}, {"docs_url": "https://example.org/docs"}):
+            SarifLog.model_validate(log(reports, **words))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("version",), "2.0.0"),
+        (("runs", 0, "tool"), {}),
+        (("runs", 0, "results", 0), {}),
+        (("runs", 0, "results", 0, "level"), "fatal"),
+        (("runs", 0, "results", 0, "colour"), "red"),
+        (("runs", 0, "results", 0, "locations", 0, "physicalLocation", "region", "startLine"), 0),
+        (("runs", 0, "invocations", 0), {"exitCode": 0}),
+    ],
+)
+def test_a_log_that_breaks_the_schema_is_refused(
+    samples: tuple[AuditReport, ...], path: tuple[Any, ...], value: Any
+) -> None:
+    document = copy.deepcopy(log(samples))
+    part: Any = document
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    with pytest.raises(ValidationError):
+        SarifLog.model_validate(document)
 
 
 @pytest.mark.skipif(

@@ -55,9 +55,9 @@ def test_every_object_of_the_schema_is_closed_and_complete(schema: dict[str, Any
     assert len(closed) >= 8
     for part in closed:
         assert part["additionalProperties"] is False
-        # Releases before training and records of attacks are written only where there are any; a report without them tells
-        # of a run without.
-        optional = {"preparation", "attacks"}
+        # Releases before training, records of attacks and curves are written only where there are any; a report without them
+        # tells of a run without.
+        optional = {"preparation", "attacks", "curves"}
         assert part["required"] == [name for name in part["properties"] if name not in optional]
 
 
