@@ -96,7 +96,7 @@ def opacus_subject(
             "Opacus computes the per-sample gradients; that they are right, and that no layer mixes samples, was not audited.",
             "What the script itself does with data, losses, metrics or model selection was not audited.",
         ),
-        replaced_assumptions=("The harness sets rows", "gradients are finite: the harness"),
+        replaced_assumptions=("The harness sets rows", "Gradients are finite: the harness"),
         rewordings=(
             (
                 "the harness's guard removes such rows first",

@@ -1,13 +1,14 @@
 """``dpaudit gate``: audit every mechanism, print or write the report, end with the verdicts' exit code."""
 
 import argparse
+import atexit
 import os
 import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -150,6 +151,8 @@ def _interrupted(arguments: argparse.Namespace) -> None:
     kept = f"; finished audits are kept in {arguments.out}, go on with --resume" if arguments.out else ""
     print(f"\ndpaudit: interrupted{kept}", file=sys.stderr)
     sys.stderr.flush()
+    with suppress(Exception):
+        atexit._run_exitfuncs()  # ends the workers and takes their folders away, as an ordinary end would
     os._exit(130)
 
 

@@ -1,52 +1,90 @@
-"""``dpaudit report``: render reports again, from report.json and attack.json files or run directories."""
+"""``dpaudit report``: render reports again, from report.json and attack.json files, run directories and results of the corpus."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpaudit.contract import AttackReport, AuditReport, ExitCode, UsageError
-from dpaudit.report import Form, from_json, page_names, render, render_attacks, write_attack, write_reports
+from dpaudit.report import (
+    Form,
+    Specimen,
+    catch_matrix,
+    from_json,
+    matrix_text,
+    page_names,
+    read_specimens,
+    render,
+    render_attacks,
+    write_attack,
+    write_reports,
+)
 
 from .attack_records import FILE as ATTACK_FILE
 from .attack_records import read_attack_record
 from .streams import coloured
 
 
+@dataclass(slots=True)
+class _Found:
+    """What the arguments name."""
+
+    reports: list[AuditReport] = field(default_factory=list)
+    attacks: list[AttackReport] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    specimens: list[Specimen] = field(default_factory=list)
+
+
 def run(arguments: argparse.Namespace) -> ExitCode:
-    """Render ``report.json`` and ``attack.json`` files as pages; print a line for each run directory."""
-    reports: list[AuditReport] = []
-    attacks: list[AttackReport] = []
-    lines: list[str] = []
+    """Render ``report.json`` and ``attack.json`` files and catch matrices; print a line for each run directory."""
+    found = _Found()
     for given in arguments.paths:
-        path = Path(given)
-        record = path / "report.json" if path.is_dir() else path
-        beside = path / ATTACK_FILE if path.is_dir() else path
-        if beside.name == ATTACK_FILE and beside.exists():
-            attacks.append(read_attack_record(str(beside)))
-            if not (path / "report.json").exists():
-                continue
-        if record.name == "report.json" and record.exists():
-            reports.extend(from_json(_read(record)))
-        elif (path / "run.json").exists():
-            lines.append(_run_line(path))
-        elif record.is_file():
-            reports.extend(from_json(_read(record)))
-        else:
-            raise UsageError(
-                f"report: expected a report.json, an attack.json or a run directory, got {given!r}, which has none of them"
-            )
-    if reports and arguments.out:
-        written = write_reports(reports, Path(arguments.out), docs_url=arguments.docs_url)
-        print(f"reports written to {arguments.out} ({len(written)} files); start at index.html", file=sys.stderr)
+        _take(given, found)
+    matrix = catch_matrix(found.specimens) if found.specimens else None
     form = Form(arguments.format)
-    if attacks:
-        _render_attacks(attacks, form, arguments, alone=not reports)
-    if reports and (form is not Form.HTML or not arguments.out):
-        sys.stdout.write(render(reports, form, colour=coloured(arguments), docs_url=arguments.docs_url))
-    for line in lines:
+    if arguments.out and (found.reports or matrix):
+        written = write_reports(found.reports, Path(arguments.out), docs_url=arguments.docs_url, matrix=matrix)
+        print(f"reports written to {arguments.out} ({len(written)} files); start at index.html", file=sys.stderr)
+    if found.attacks:
+        _render_attacks(found.attacks, form, arguments, alone=not found.reports)
+    if found.reports and (form is not Form.HTML or not arguments.out):
+        sys.stdout.write(render(found.reports, form, colour=coloured(arguments), docs_url=arguments.docs_url))
+    if matrix is not None and form is Form.TEXT:
+        sys.stdout.write(matrix_text(matrix))
+    for line in found.runs:
         print(line)
     return ExitCode.ALL_ACCEPTED
+
+
+def _take(given: str, found: _Found) -> None:
+    """Read what one argument names: a file, or what a folder holds."""
+    path = Path(given)
+    record = path / "report.json" if path.is_dir() else path
+    attack = path / ATTACK_FILE if path.is_dir() else path
+    if attack.name == ATTACK_FILE and attack.exists():
+        found.attacks.append(read_attack_record(str(attack)))
+        if not (path / "report.json").exists():
+            return
+    if (path / "run.json").exists():
+        found.runs.append(_run_line(path))
+    elif record.is_file():
+        text = _read(record)
+        if text.lstrip().startswith("["):
+            found.specimens.extend(read_specimens(text, str(record)))
+        else:
+            found.reports.extend(from_json(text))
+    elif path.is_dir() and (files := sorted(path.glob("*.json"))):
+        found.specimens.extend(_specimens(files))
+    else:
+        raise UsageError(
+            "report: expected a report.json, an attack.json, a run directory or a catch matrix of the corpus, "
+            f"got {given!r}, which is none of them"
+        )
+
+
+def _specimens(files: Iterable[Path]) -> Iterable[Specimen]:
+    return (specimen for file in files for specimen in read_specimens(_read(file), str(file)))
 
 
 def _render_attacks(attacks: Sequence[AttackReport], form: Form, arguments: argparse.Namespace, *, alone: bool) -> None:

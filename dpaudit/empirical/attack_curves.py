@@ -36,12 +36,14 @@ def _curve(case: Case, heard: Heard) -> Iterator[AttackCurve]:
     if beta is None:
         return
     # Where the runs were ended by what they showed, the only bound left is the pair test's own.
-    whole = heard.mode.mode == "step" or any(bound.method == "clopper_pearson" for bound in heard.bounds)
+    step = heard.mode.mode == "step"
+    whole = step or any(bound.method == "clopper_pearson" for bound in heard.bounds)
+    level = heard.mode.gate_level if step else heard.mode.gate_level / 2  # of runs the pair tests have the other half
     yield AttackCurve(
         place=heard.mode.mode,
         words=words,
         claimed=tuple((float(alpha), float(value)) for alpha, value in zip(_ALPHAS, beta, strict=True)),
-        points=tuple(_point(tally, heard.mode.gate_level, whole) for tally in heard.tallies),
+        points=tuple(_point(tally, level, whole) for tally in heard.tallies),
     )
 
 

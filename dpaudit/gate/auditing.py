@@ -32,7 +32,7 @@ from dpaudit.probe import MechanismSource, SourceError, benchmark_imports, load_
 from .attack_records import ASSUMED, findings_of, is_from_attack, require_same
 from .decision import Decision, decide
 from .layers import LayerRuns, broken_measurement, run_layers
-from .limits import assumptions, blind_spots
+from .limits import assumptions, blind_spots, sentences
 from .plan import DEFAULT_LAYERS
 from .watch import PROBE, Watch
 
@@ -184,11 +184,13 @@ def _report(
         ),
         accuracy=accuracy_rows(training.records),
         honest_noise_factor=runs.honest_noise_factor,
-        assumptions=(
-            *assumptions(config, ledgers=len(matching)),
-            *(() if runs.static is None else runs.static.assumptions),
+        assumptions=sentences(
+            (
+                *assumptions(config, ledgers=len(matching)),
+                *(() if runs.static is None else runs.static.assumptions),
+            )
         ),
-        blind_spots=(*blind_spots(runs.records, ledgers=len(matching)), *measurement.notes, *training.notes),
+        blind_spots=sentences((*blind_spots(runs.records, ledgers=len(matching)), *measurement.notes, *training.notes)),
         command=command,
         seconds=seconds,
         created=now(),

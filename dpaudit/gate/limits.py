@@ -1,6 +1,6 @@
 """What an audit takes for granted, and what it could not have detected. Printed with every verdict."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dpaudit.contract import Layer, LayerRecord, NonFinite, Outcome, RunConfig, Sampler
 
@@ -29,6 +29,12 @@ def assumptions(config: RunConfig, *, ledgers: int) -> Iterator[str]:
     yield "Noise and sums are real numbers: attacks on floating-point noise (Mironov 2012) are outside this audit."
     yield "Choosing hyper-parameters or epochs by looking at private data is not charged."
     yield "The author may be mistaken or over-eager, but does not attack the interpreter with native code."
+
+
+def sentences(texts: Iterable[str]) -> tuple[str, ...]:
+    """What several layers say, as sentences: each once, with a capital letter and a full stop."""
+    told = (f"{text[:1].upper()}{text[1:]}" for text in texts)
+    return tuple(dict.fromkeys(text if text.endswith((".", "!", "?")) else f"{text}." for text in told))
 
 
 def blind_spots(layers: Sequence[LayerRecord], *, ledgers: int) -> Iterator[str]:

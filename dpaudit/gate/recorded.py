@@ -25,7 +25,7 @@ from dpaudit.replay.schedules import SIGMA_TOLERANCE
 
 from .auditing import now, versions
 from .decision import decide
-from .limits import assumptions
+from .limits import assumptions, sentences
 
 _WHY = "a recorded ledger holds no code"
 
@@ -75,7 +75,7 @@ def audit_record(name: str, config: RunConfig, measurement: Measurement, *, comm
         honest_noise_factor=result.honest_noise_factor,
         curves=CurvesRecord(spend=result.spend),
         assumptions=tuple(assumptions(config, ledgers=1)),
-        blind_spots=measurement.notes,
+        blind_spots=sentences(measurement.notes),
         command=command,
         seconds=time.monotonic() - started,
         created=now(),

@@ -18,8 +18,8 @@ def spend_rows(
 ) -> tuple[SpendRow, ...]:
     """Epsilon of prefixes of the run, the whole run last. Nothing where no schedule is known.
 
-    A prefix is a run of its own: its bracket is that of :func:`epsilon_bracket` for these steps. Twelve prefixes, or four
-    where a schedule has many distinct noise multipliers, each of which costs time.
+    A prefix is a run of its own: its bracket is that of :func:`epsilon_bracket` for these steps. The first step, and twelve
+    prefixes after it, or four where a schedule has many distinct noise multipliers, each of which costs time.
 
     Args:
         reported: schedule that was reported. measured: of one demonstrated pair. proved: bounded for all inputs.
@@ -46,7 +46,7 @@ def _prefixes(config: RunConfig, count: int) -> Sequence[int]:
     """Evenly spaced numbers of steps; whole epochs under shuffling, whose accounting knows nothing smaller."""
     unit = config.steps_per_epoch if config.cell.sampler is Sampler.SHUFFLE else 1
     units = config.total_steps // unit
-    return sorted({unit * max(1, round(units * place / count)) for place in range(1, count + 1)})
+    return sorted({unit, *(unit * max(1, round(units * place / count)) for place in range(1, count + 1))})
 
 
 def _bracket(config: RunConfig, sigmas: tuple[float, ...] | None, steps: int) -> Bracket | None:

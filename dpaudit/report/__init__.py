@@ -3,6 +3,7 @@
 from .attack_markdown import attack_markdown
 from .attack_pages import attack_html, attack_text, render_attacks, write_attack
 from .attack_record import attack_from_json, attack_json
+from .catch_matrix import CatchMatrix, Specimen, catch_matrix, matrix_text, read_specimens
 from .changes import Change, changes
 from .html import to_html, to_index_html
 from .json_record import from_json, to_json
@@ -15,17 +16,22 @@ from .untrusted import visible
 from .write import page_names, write_reports, write_text
 
 __all__ = [
+    "CatchMatrix",
     "Change",
     "Form",
+    "Specimen",
     "attack_from_json",
     "attack_html",
     "attack_json",
     "attack_markdown",
     "attack_text",
+    "catch_matrix",
     "changes",
     "from_json",
+    "matrix_text",
     "notebook_html",
     "page_names",
+    "read_specimens",
     "render",
     "render_attacks",
     "to_html",

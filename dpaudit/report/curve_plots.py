@@ -58,8 +58,7 @@ def _spend_svg(title: str, words: str, rows: Sequence[SpendRow], target: float) 
         known = [(step / steps, up.share(value)) for step, value in pairs if value is not None]
         if not known:
             return ""
-        start = [] if up.log else [(0.0, 0.0)]
-        return curve([*start, *known], class_)
+        return curve(known, class_)
 
     shapes = [
         line_of("curve measured", [(row.steps, row.lower) for row in rows]),

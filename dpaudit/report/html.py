@@ -15,6 +15,7 @@ from dpaudit.contract import RULES, AuditReport, Layer, LayerRecord, RunConfig, 
 from . import figures, wording
 from .accuracy_plot import accuracy_plot
 from .attack_plots import attack_plots
+from .catch_matrix import CatchMatrix
 from .json_record import to_json
 from .numbers_table import number_rows
 from .ranking import compare
@@ -42,10 +43,10 @@ def to_html(report: AuditReport) -> str:
     )
 
 
-def to_index_html(reports: Sequence[AuditReport], links: Sequence[str]) -> str:
+def to_index_html(reports: Sequence[AuditReport], links: Sequence[str], *, matrix: CatchMatrix | None = None) -> str:
     """The page over all audits: ACCEPTED ranked by accuracy, then INCONCLUSIVE and REJECTED, for every data set.
 
-    ``links[i]`` is the file name of the page of ``reports[i]``, relative to the index.
+    ``links[i]`` is the file name of the page of ``reports[i]``, relative to the index. ``matrix`` stands at the end.
 
     Raises:
         ValueError: not one link for every report.
@@ -64,6 +65,8 @@ def to_index_html(reports: Sequence[AuditReport], links: Sequence[str]) -> str:
         identity=id,
         counts=[(verdict, sum(report.verdict is verdict for report in reports)) for verdict in Verdict],
         broken=sum(report.broken for report in reports),
+        matrix=matrix,
+        layers=list(Layer),
     )
 
 

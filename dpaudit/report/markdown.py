@@ -14,7 +14,16 @@ from .figures import accuracy_text, bracket_text, lower_end, nearest, or_missing
 from .json_record import to_json
 from .text import short_names
 from .untrusted import one_line
-from .wording import BROKEN, NO_REASON, NOTHING_AUDITED, cell_sentence, expectation, honest_noise, verdict_mark
+from .wording import (
+    BROKEN,
+    NOTHING_AUDITED,
+    cell_sentence,
+    expectation,
+    honest_noise,
+    untold_reasons,
+    verdict_mark,
+    verdict_meaning,
+)
 
 _MISSING = "?"
 
@@ -68,7 +77,10 @@ def _audit(report: AuditReport) -> Iterator[str]:
     if report.as_expected is not None:
         yield f"Expectation: {expectation(report)}."
         yield ""
-    for reason in report.reasons or (NO_REASON,):
+    if not report.broken:
+        yield verdict_meaning(report)
+        yield ""
+    for reason in untold_reasons(report):
         yield f"- {paragraph(reason)}"
     if honest_noise(report):
         yield f"- {honest_noise(report)}"

@@ -14,7 +14,7 @@ from dpaudit.contract import AccuracyRow, AuditReport, Finding, Severity, Verdic
 from .attack_lines import attack_lines
 from .figures import bracket_text, duration_text, lower_end, nearest, or_missing
 from .untrusted import one_line, shortened, visible
-from .wording import BROKEN, NO_REASON, NOTHING_AUDITED, expectation, honest_noise
+from .wording import BROKEN, NOTHING_AUDITED, expectation, honest_noise, untold_reasons, verdict_meaning
 
 MISSING = "?"
 _RULED = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -161,22 +161,27 @@ def _details(page: _Page, report: AuditReport, blind: Sequence[str], taken: Sequ
     page.line(f"{one_line(report.mechanism)}: {report.verdict}", style="bold")
     if report.broken:
         page.item(BROKEN, style="red", mark="!")
+    else:
+        page.line(f"  {verdict_meaning(report)}")
     if report.as_expected is not None:
         page.item(
             expectation(report), style="" if report.as_expected else "red", mark="=" if report.as_expected else "!"
         )
-    told = {f"{finding.rule}: {finding.message}" for finding in report.findings}
-    for reason in report.reasons or (NO_REASON,):
-        if reason not in told:  # a finding below says it, with its place
-            page.item(shortened(reason))
+    for reason in untold_reasons(report):
+        page.item(shortened(reason))
     if honest_noise(report):
         page.item(honest_noise(report))
+    # What weighs comes before the numbers, what does not after them.
+    for finding in report.findings:
+        if finding.severity is not Severity.MINOR:
+            _finding(page, finding, report.command)
     _numbers(page, report)
     for attack in report.attacks:
         for line in attack_lines(attack):
             page.item(line)
     for finding in report.findings:
-        _finding(page, finding, report.command)
+        if finding.severity is Severity.MINOR:
+            _finding(page, finding, report.command)
     _list(page, "also could not have detected:", [text for text in report.blind_spots if text not in blind])
     _list(page, "also assumes:", [text for text in report.assumptions if text not in taken])
     if report.command:

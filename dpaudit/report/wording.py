@@ -47,6 +47,12 @@ def verdict_meaning(report: AuditReport) -> str:
     assert_never(report.verdict)
 
 
+def untold_reasons(report: AuditReport) -> tuple[str, ...]:
+    """The reasons of the verdict without those that a finding tells, with its place, further down."""
+    told = {f"{finding.rule}: {finding.message}" for finding in report.findings}
+    return tuple(reason for reason in report.reasons or (NO_REASON,) if reason not in told)
+
+
 def layer_question(layer: Layer) -> str:
     """What a layer looks for."""
     match layer:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dpaudit.contract import AuditReport, UsageError
 
+from .catch_matrix import CatchMatrix
 from .html import to_html, to_index_html
 from .json_record import to_json
 from .markdown import to_markdown
@@ -22,7 +23,9 @@ _TAKEN = frozenset(
 )
 
 
-def write_reports(reports: Sequence[AuditReport], out: Path, *, docs_url: str | None = None) -> tuple[Path, ...]:
+def write_reports(
+    reports: Sequence[AuditReport], out: Path, *, docs_url: str | None = None, matrix: CatchMatrix | None = None
+) -> tuple[Path, ...]:
     """Write ``report.json``, its other forms, ``index.html`` and one page an audit into ``out``; return their paths.
 
     Everything is rendered before anything is written, and each file appears whole or not at all: it is written beside its
@@ -38,7 +41,7 @@ def write_reports(reports: Sequence[AuditReport], out: Path, *, docs_url: str | 
         "report.txt": to_text(reports),
         "report.md": to_markdown(reports),
         "report.sarif": to_sarif(reports, docs_url=docs_url),
-        "index.html": to_index_html(reports, pages),
+        "index.html": to_index_html(reports, pages, matrix=matrix),
         **{page: to_html(report) for page, report in zip(pages, reports, strict=True)},
     }
     return tuple(write_text(out / name, text) for name, text in contents.items())

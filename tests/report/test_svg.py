@@ -139,7 +139,8 @@ def test_plots_of_samples_are_well_formed_and_described(samples: tuple[AuditRepo
             assert all(named[label] for label in labels)
             assert "nan" not in plot.svg.lower().replace("dominant", "")
             names.append(labels[0])
-    assert {"plot-epsilon-title", "plot-sigma-title", "plot-accuracy-title"} == set(names)
+    kinds = ("epsilon", "sigma", "accuracy", "spend", "attack-0", "attack-1")
+    assert {f"plot-{kind}-title" for kind in kinds} == set(names)
 
 
 def test_epsilon_plot_says_every_number(rejected_report: AuditReport) -> None:
