@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 
 from dpaudit.contract import AttackReport, AuditReport, ExitCode, Form, Layer, UsageError, Verdict, fold_exit_code
 from dpaudit.gate import Expectation, audit, is_from_attack, plan_layers, read_expectations
@@ -57,6 +58,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         try:
             audits = _in_order(work.examine, targets, arguments.jobs)
         except KeyboardInterrupt:
+            work.stopped.set()
             _interrupted(arguments)
         reports = tuple(
             _with_expectation(report, expectations.get(_file(report.mechanism))) for report in (*audits, *ledgers)
@@ -72,7 +74,10 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What the audits of one run share. Safe to use from any thread."""
+    """What the audits of one run share. Safe to use from any thread.
+
+    ``stopped`` is set before the workers of unfinished audits are ended: what these say from then on is not kept.
+    """
 
     arguments: argparse.Namespace
     layers: tuple[Layer, ...]
@@ -81,6 +86,7 @@ class _Work:
     progress: Progress
     finished: Finished
     attacks: Mapping[str, tuple[AttackReport, ...]]
+    stopped: Event = field(default_factory=Event)
 
     def examine(self, target: Target) -> AuditReport:
         """Audit one target, or take its finished audit where ``--resume`` asks for it."""
@@ -109,7 +115,8 @@ class _Work:
             bar.end()
         if target.subject is not None:
             report = target.subject.retold(report)
-        self.finished.keep(key, report)
+        if not self.stopped.is_set():
+            self.finished.keep(key, report)
         return report
 
     def _form(self, target: Target) -> Form:

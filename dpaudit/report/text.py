@@ -162,7 +162,7 @@ def _details(page: _Page, report: AuditReport, blind: Sequence[str], taken: Sequ
     if report.broken:
         page.item(BROKEN, style="red", mark="!")
     else:
-        page.line(f"  {verdict_meaning(report)}")
+        page.item(verdict_meaning(report), mark=" ")
     if report.as_expected is not None:
         page.item(
             expectation(report), style="" if report.as_expected else "red", mark="=" if report.as_expected else "!"
