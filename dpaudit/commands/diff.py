@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from dpaudit.contract import AuditReport, ExitCode, UsageError
-from dpaudit.report import Change, changes, from_json, visible
+from dpaudit.contract import ExitCode
+from dpaudit.report import Change, changes, visible
+
+from .records import read_record
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -15,7 +16,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
     Exit code 0 where every verdict stayed, 1 where one changed: the direction is for the reader to judge.
     """
-    found = changes(_read(arguments.old), _read(arguments.new))
+    found = changes(read_record(arguments.old, "diff"), read_record(arguments.new, "diff"))
     if arguments.format == "json":
         sys.stdout.write(json.dumps([_plain(change) for change in found], indent=2) + "\n")
     elif arguments.format == "markdown":
@@ -23,17 +24,6 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     else:
         sys.stdout.write(_lines(found, bold="", bullet="  - "))
     return ExitCode.REJECTED if any(change.verdict_changed for change in found) else ExitCode.ALL_ACCEPTED
-
-
-def _read(given: str) -> tuple[AuditReport, ...]:
-    path = Path(given)
-    record = path / "report.json" if path.is_dir() else path
-    try:
-        return from_json(record.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"diff: cannot read {record}: {error}; give a report.json or the folder that holds it"
-        ) from None
 
 
 def _lines(found: Sequence[Change], *, bold: str, bullet: str) -> str:

@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         )
     if arguments.out:
         reports = tuple(with_rerun(report, Path(arguments.out) / "report.json") for report in reports)
+    if not reports:
+        print(f"dpaudit: gate: no mechanism file (*.py) in {', '.join(arguments.paths)}", file=sys.stderr)
     _emit(reports, arguments)
     surprises = _surprises(reports, expectations) if arguments.expect else ()
     for line in surprises:

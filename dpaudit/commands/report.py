@@ -11,7 +11,6 @@ from dpaudit.report import (
     Form,
     Specimen,
     catch_matrix,
-    from_json,
     matrix_text,
     page_names,
     read_specimens,
@@ -23,6 +22,7 @@ from dpaudit.report import (
 
 from .attack_records import FILE as ATTACK_FILE
 from .attack_records import read_attack_record
+from .records import parse_record, read_text
 from .streams import coloured
 
 
@@ -69,11 +69,11 @@ def _take(given: str, found: _Found) -> None:
     if (path / "run.json").exists():
         found.runs.append(_run_line(path))
     elif record.is_file():
-        text = _read(record)
+        text = read_text(record, "report")
         if text.lstrip().startswith("["):
             found.specimens.extend(read_specimens(text, str(record)))
         else:
-            found.reports.extend(from_json(text))
+            found.reports.extend(parse_record(text, record))
     elif path.is_dir() and (files := sorted(path.glob("*.json"))):
         found.specimens.extend(_specimens(files))
     else:
@@ -84,7 +84,7 @@ def _take(given: str, found: _Found) -> None:
 
 
 def _specimens(files: Iterable[Path]) -> Iterable[Specimen]:
-    return (specimen for file in files for specimen in read_specimens(_read(file), str(file)))
+    return (specimen for file in files for specimen in read_specimens(read_text(file, "report"), str(file)))
 
 
 def _render_attacks(attacks: Sequence[AttackReport], form: Form, arguments: argparse.Namespace, *, alone: bool) -> None:
@@ -99,13 +99,6 @@ def _render_attacks(attacks: Sequence[AttackReport], form: Form, arguments: argp
             print(f"attack written to {here} ({len(written)} files); start at attack.html", file=sys.stderr)
     if form is not Form.HTML or not arguments.out:
         sys.stdout.write(render_attacks(attacks, form))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"report: cannot read {path}: {error}") from None
 
 
 def _run_line(path: Path) -> str:

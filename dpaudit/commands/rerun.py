@@ -4,17 +4,17 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from dpaudit.contract import AuditReport, ExitCode, Finding, PlainData, UsageError
 from dpaudit.gate import Reproduction, reproduce
 from dpaudit.probe import MechanismSource, SourceError, load_source
-from dpaudit.report import from_json
+
+from .records import read_record
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Run a finding again. Code 1: it shows again; 0: it does not; 4: it could not be decided; 3: the audit broke."""
-    reports = _read(Path(arguments.report))
+    reports = read_record(arguments.report, "rerun")
     report, finding = _chosen(reports, arguments)
     source = _source(report, changed=arguments.changed)
     result = reproduce(report, finding, source)
@@ -28,16 +28,6 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if result.reproduced is None:
         return ExitCode.INCONCLUSIVE
     return ExitCode.REJECTED if result.reproduced else ExitCode.ALL_ACCEPTED
-
-
-def _read(path: Path) -> tuple[AuditReport, ...]:
-    record = path / "report.json" if path.is_dir() else path
-    try:
-        return tuple(from_json(record.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"rerun: cannot read {record}: {error}; give a report.json (dpaudit gate --out DIR) or the folder that holds it"
-        ) from None
 
 
 def _chosen(reports: Sequence[AuditReport], arguments: argparse.Namespace) -> tuple[AuditReport, Finding]:

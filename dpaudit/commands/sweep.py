@@ -24,6 +24,9 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     import harness
     from harness.sweep import grid_points
 
+    file = Path(arguments.path.partition("::")[0])
+    if not file.is_file():
+        raise UsageError(f"sweep: no such file: {str(file)!r}; give a mechanism file, or file.py::ClassName")
     points = grid_points(
         arguments.preset, _grid(arguments.grid), recipe=recipe_of(arguments), hold_out=arguments.hold_out
     )

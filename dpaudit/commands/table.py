@@ -10,7 +10,6 @@ from dpaudit.accounting import epsilon_bracket
 from dpaudit.contract import (
     AuditReport,
     Bracket,
-    DataError,
     EventTrace,
     ExitCode,
     RunConfig,
@@ -19,9 +18,9 @@ from dpaudit.contract import (
     UsageError,
 )
 from dpaudit.contract.forms import class_in_form
-from dpaudit.report import from_json
 
 from .published import PAPER_LADDER, PAPER_PUBLIC_TABLE, PAPER_TABLE, published_benchmark
+from .records import read_record
 from .training import median_and_mad
 
 
@@ -89,10 +88,7 @@ def read_material(paths: Sequence[Path]) -> Material:
             else:
                 skipped.append(f"{path}: {len(found.ledger)} of {found.config.total_steps} steps")
         elif record.name.endswith(".json") and record.is_file():
-            try:
-                audits.extend(from_json(record.read_text(encoding="utf-8")))
-            except UnicodeDecodeError as error:
-                raise DataError(f"{record}: expected a report, got {error}") from error
+            audits.extend(read_record(str(record), "table"))
         else:
             raise UsageError(f"table: expected a run directory or a report.json, got {str(path)!r}")
     return Material(runs=tuple(runs), audits=tuple(audits), skipped=tuple(skipped))

@@ -3,25 +3,18 @@
 import argparse
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 from dpaudit.accounting import epsilon_bracket
 from dpaudit.contract import AuditReport, Bracket, EventTrace, ExitCode, UsageError, Verdict
-from dpaudit.report import from_json
 from dpaudit.static import CertificateError
 from dpaudit.static import verify as verify_certificate
+
+from .records import read_record
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Print a line for each audit of ``report.json``; code 3 if something in it does not follow."""
-    path = Path(arguments.path)
-    record = path / "report.json" if path.is_dir() else path
-    try:
-        reports = from_json(record.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"verify: cannot read {record}: {error}; give a report.json or the folder that holds it"
-        ) from None
+    reports = read_record(arguments.path, "verify")
     if not reports:
         print("nothing to verify: the report holds no audit")
         return ExitCode.NOTHING_AUDITED

@@ -56,7 +56,7 @@ class CurvesRecord:
     """The curves of one audit; empty where the layer that makes them did not run."""
 
     spend: tuple[SpendRow, ...] = ()
-    attacks: tuple[AttackCurve, ...] = ()
+    tradeoffs: tuple[AttackCurve, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.spend or self.attacks)
+        return bool(self.spend or self.tradeoffs)

@@ -175,7 +175,7 @@ def _empirical(
     result = attack(source, config, measurement, budget_seconds=ATTACK_SECONDS, effort=GATE, progress=_told(watch))
     runs.findings += result.findings
     runs.empirical_lower = result.epsilon_lower
-    runs.curves = replace(runs.curves, attacks=attack_curves(config, measurement, result))
+    runs.curves = replace(runs.curves, tradeoffs=attack_curves(config, measurement, result))
     summary = f"{result.summary} ({result.seconds:.0f} s; at most {ATTACK_SECONDS:g} s are spent)"
     if result.longer:
         summary += f". A longer attack: {'; '.join(result.longer)}"

@@ -82,7 +82,7 @@ def _ticks(axis: Axis) -> tuple[Tick, ...]:
 
 def tradeoff_plots(report: AuditReport) -> tuple[Plot, ...]:
     """One plot for every attack that came to a test."""
-    return tuple(_attack(number, attack) for number, attack in enumerate(report.curves.attacks))
+    return tuple(_attack(number, attack) for number, attack in enumerate(report.curves.tradeoffs))
 
 
 def _attack(number: int, attack: AttackCurve) -> Plot:

@@ -10,7 +10,7 @@ def curves_data(curves: CurvesRecord) -> JsonData:
     """Rows of numbers: spend as ``[steps, reported, lower, upper]``, curves as ``[false positive, false negative]``."""
     return {
         "spend": [[row.steps, _number(row.reported), _number(row.lower), _number(row.upper)] for row in curves.spend],
-        "attacks": [
+        "tradeoffs": [
             {
                 "place": curve.place,
                 "words": curve.words,
@@ -24,7 +24,7 @@ def curves_data(curves: CurvesRecord) -> JsonData:
                     for point in curve.points
                 ],
             }
-            for curve in curves.attacks
+            for curve in curves.tradeoffs
         ],
     }
 
@@ -35,10 +35,10 @@ def read_curves(node: Node) -> CurvesRecord:
     Raises:
         DataError: a key is missing or unknown, a value is of the wrong type, or a rate lies outside [0, 1].
     """
-    part = node.fields("spend", "attacks")
+    part = node.fields("spend", "tradeoffs")
     return CurvesRecord(
         spend=tuple(_spend(member) for member in part["spend"].items()),
-        attacks=tuple(_attack(member) for member in part["attacks"].items()),
+        tradeoffs=tuple(_attack(member) for member in part["tradeoffs"].items()),
     )
 
 

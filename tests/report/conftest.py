@@ -270,7 +270,7 @@ CURVES = CurvesRecord(
         )
         for place in range(1, 5)
     ),
-    attacks=(
+    tradeoffs=(
         AttackCurve(
             place="step",
             words="step 0 of the reported schedule at the noise that costs the target",

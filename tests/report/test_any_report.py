@@ -86,7 +86,7 @@ CURVES = st.builds(
     spend=st.lists(
         st.builds(SpendRow, steps=st.integers(1, 10**6), reported=MAYBE, lower=MAYBE, upper=MAYBE), max_size=3
     ).map(tuple),
-    attacks=st.lists(
+    tradeoffs=st.lists(
         st.builds(
             AttackCurve,
             place=st.sampled_from(["step", "run"]),
