@@ -15,7 +15,8 @@ from PIL import Image
 from dpaudit.report import from_json, write_reports
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZES = {"desktop": (1200, 1600), "phone": (500, 1400)}
+SIZES = {"desktop": (1200, 1600), "phone": (390, 1400)}
+_NARROWEST = 500  # a headless Chromium makes no window that is narrower
 THEMES = {"light": [], "dark": ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]}
 
 
@@ -34,20 +35,35 @@ def main() -> int:
         for name, file in (("index", Path(folder) / "index.html"), ("report", page)):
             for (size, (width, height)), theme in zip(SIZES.items(), THEMES, strict=True):
                 options = THEMES[theme]
+                shown = file if width >= _NARROWEST else _framed(file, width, height)
                 out = ROOT / "docs" / "images" / f"{name}-{size}-{theme}.png"
                 out.parent.mkdir(exist_ok=True)
                 subprocess.run(
                     [
                         *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-                        *("--virtual-time-budget=2000", f"--window-size={width},{height}", f"--screenshot={out}"),
-                        *(f"--user-data-dir={folder}/profile", *options, file.as_uri()),
+                        *(
+                            "--virtual-time-budget=2000",
+                            f"--window-size={max(width, _NARROWEST)},{height}",
+                            f"--screenshot={out}",
+                        ),
+                        *(f"--user-data-dir={folder}/profile", *options, shown.as_uri()),
                     ],
                     check=True,
                     stderr=subprocess.DEVNULL,
                 )
-                Image.open(out).convert("RGB").quantize(160).save(out, optimize=True)
+                Image.open(out).convert("RGB").crop((0, 0, width, height)).quantize(160).save(out, optimize=True)
                 print(f"{out.relative_to(ROOT)}: {out.stat().st_size // 1024} KiB")
     return 0
+
+
+def _framed(file: Path, width: int, height: int) -> Path:
+    """A page that shows ``file`` in a frame of this width."""
+    frame = file.with_name(f"framed-{file.name}")
+    style = f"border:0;width:{width}px;height:{height}px"
+    frame.write_text(
+        f'<body style="margin:0"><iframe style="{style}" src="{file.name}"></iframe></body>', encoding="utf-8"
+    )
+    return frame
 
 
 if __name__ == "__main__":

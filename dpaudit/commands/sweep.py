@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
                 print(f"{number} of {len(points)}: {point.name}, seed {seed}", file=sys.stderr)
             record = _train(point, seed, out, arguments)
             if not record.completed:
-                print("stopped; the same command goes on from here", file=sys.stderr)
-                return ExitCode.BROKEN
+                print("stopped; the same sweep command goes on from here", file=sys.stderr)
+                raise KeyboardInterrupt
             records.append(record)
         rows.append(_row(point, records))
     table = {

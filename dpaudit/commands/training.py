@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             canaries=canaries,
         )
         if not is_first_process():
+            if not record.completed:
+                raise KeyboardInterrupt
             continue
         records.append(record)
         for write in writers:
@@ -73,6 +75,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
             f"{record.seconds:.0f} s",
             flush=True,
         )
+        if not record.completed:
+            raise KeyboardInterrupt  # no further seed, and the exit code of an interruption
     for line in summary_lines(records):
         print(line)
     return ExitCode.ALL_ACCEPTED

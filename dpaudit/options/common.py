@@ -9,7 +9,7 @@ from .numbers import delta, positive, positive_number, probability
 
 EXIT_CODES = """\
 exit codes: 0 all accepted (or all as expected, with --expect), 1 a rejection (or a surprise), 2 usage or configuration,
-3 the audit itself broke, 4 inconclusive, 5 nothing audited"""
+3 the audit itself broke, 4 inconclusive, 5 nothing audited, 130 interrupted"""
 
 Commands = argparse._SubParsersAction  # the type that argparse gives to no public name
 

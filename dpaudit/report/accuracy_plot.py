@@ -46,13 +46,14 @@ def accuracy_plot(comparison: Comparison, name: str) -> Plot | None:
     if len(points) < 2:
         return None
     title = f"Accuracy against epsilon at delta {nearest(comparison.delta)}"
-    words = " ".join(f"{point.name}: {point.printed}." for point in points)
+    words = " ".join(f"{number} {point.name}: {point.printed}." for number, point in enumerate(points, 1))
     return Plot(
         svg=_svg(name, title, words, points, comparison.target),
         title=title,
         words=(
             "Diamond: ACCEPTED, at the proved upper end. Cross: REJECTED, ring: INCONCLUSIVE, each at the proved lower end (it "
-            "may spend more). The line is the front of ACCEPTED mechanisms. " + words
+            "may spend more). The line is the front of ACCEPTED "
+            "mechanisms: no other is better in both. " + words
         ),
     )
 
@@ -106,15 +107,16 @@ def _svg(name: str, title: str, words: str, points: Sequence[Point], target: flo
     front = pareto_front(points)
     for first, second in pairwise(front):
         here, there = across.position(first.epsilon), across.position(second.epsilon)
-        marks.append(line(here, there, height(first.accuracy), height(second.accuracy), "target valid"))
-    for point in points:
+        marks.append(line(here, there, height(first.accuracy), height(second.accuracy), "front"))
+    for number, point in enumerate(points, 1):
         where, level = across.position(point.epsilon), height(point.accuracy)
         shape, style = {
             Verdict.ACCEPTED: (_DIAMOND, "point valid"),
             Verdict.REJECTED: (_CROSS, "cap attack"),
-            Verdict.INCONCLUSIVE: (_RING, "point reported"),
+            Verdict.INCONCLUSIVE: (_RING, "ring reported"),
         }[point.verdict]
         marks.append(sign(shape, where, level, style))
+        marks.append(label(str(number), where + 1.2, level - 6, class_="label strong"))
     words_across = "epsilon" + (", log scale" if across.log else "")
     marks.append(label(words_across, (left + right) / 2, _BOTTOM + 36, anchor="middle", class_="label soft"))
     return picture(name, title, words, _BOTTOM + 44, "".join(marks))

@@ -8,8 +8,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from dpaudit.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 MECHANISM = (ROOT / "mechanisms" / "accepted" / "standard_dpsgd.py").read_text(encoding="utf-8")
@@ -111,3 +114,28 @@ def test_an_interrupted_gate_goes_on_where_it_was(tmp_path: Path, terminal: bool
     assert first.stat().st_mtime_ns == written
     assert (tmp_path / "out" / "report.json").exists()
     assert len(list(finished.glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_an_interrupted_training_ends_with_130_and_starts_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The harness saves the run and returns; the command must neither go on to the next seed nor look finished."""
+    trained = []
+
+    def stopped(*arguments: object, seed: int, **words: object) -> SimpleNamespace:
+        trained.append(seed)
+        return SimpleNamespace(
+            completed=False, accuracy=None, canaries=0, directory="run", dataset="digits", seconds=1.0, form="plain"
+        )
+
+    monkeypatch.setattr("harness.train", stopped)
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MECHANISM)
+    words = {
+        "train": ["train", "mine.py", "--preset", "digits", "--noise-multiplier", "1", "--seeds", "1,2"],
+        "sweep": ["sweep", "mine.py", "--preset", "digits", "--grid", "learning_rate=1,2", "--hold-out", "100"],
+    }[command]
+    assert main([*words, "--quiet"]) == 130
+    assert len(trained) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "dpaudit: interrupted"
