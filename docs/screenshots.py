@@ -38,14 +38,11 @@ def main() -> int:
                 shown = file if width >= _NARROWEST else _framed(file, width, height)
                 out = ROOT / "docs" / "images" / f"{name}-{size}-{theme}.png"
                 out.parent.mkdir(exist_ok=True)
+                window = f"--window-size={max(width, _NARROWEST)},{height}"
                 subprocess.run(
                     [
                         *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-                        *(
-                            "--virtual-time-budget=2000",
-                            f"--window-size={max(width, _NARROWEST)},{height}",
-                            f"--screenshot={out}",
-                        ),
+                        *("--virtual-time-budget=2000", window, f"--screenshot={out}"),
                         *(f"--user-data-dir={folder}/profile", *options, shown.as_uri()),
                     ],
                     check=True,
