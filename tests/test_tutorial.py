@@ -10,6 +10,7 @@ import pytest
 
 from dpaudit.cli import main
 from dpaudit.options.parser import build_parser
+from dpaudit.report import from_json
 
 from .transcript import Command, File, missing, steps
 
@@ -68,6 +69,10 @@ def test_the_transcript_is_what_the_program_prints(
         output = capsys.readouterr().out
         assert not missing(step, output), (step.line, missing(step, output), output)
     assert codes == [0, 1, 0, 1, 0]
+    (report,) = from_json(Path("report/report.json").read_text("utf-8"))
+    last = report.curves.spend[-1]
+    assert (last.lower, last.upper) == (report.epsilon.replayed.lower, report.epsilon.replayed.upper)
+    assert [curve.place for curve in report.curves.tradeoffs] == ([] if without_attacks else ["step", "run"])
 
 
 def test_a_transcript_that_is_not_printed_is_found() -> None:

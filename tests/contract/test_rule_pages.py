@@ -66,6 +66,20 @@ def test_a_rule_has_a_page_an_emitter_and_a_test(rule_id: str) -> None:
     assert rule_id in TESTED, f"no test or specimen names {rule_id}"
 
 
+def test_the_walk_fails_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyError):
+        test_a_rule_has_a_page_an_emitter_and_a_test("DPA998")
+    for table, complaint in ((EMITTED, "no check emits DPA203"), (TESTED, "no test or specimen names DPA203")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{__name__}.{'EMITTED' if table is EMITTED else 'TESTED'}", table - {"DPA203"})
+            with pytest.raises(AssertionError, match=complaint):
+                test_a_rule_has_a_page_an_emitter_and_a_test("DPA203")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{__name__}.rule_page", lambda rule: None)
+        with pytest.raises(AssertionError, match=r"write docs/rules/DPA203\.md"):
+            test_a_rule_has_a_page_an_emitter_and_a_test("DPA203")
+
+
 def test_python_examples_parse() -> None:
     """An example that is no Python misleads; calls and definitions may stay open with an ellipsis."""
     found = 0
