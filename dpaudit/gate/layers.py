@@ -115,7 +115,9 @@ def _guarded(
     runs: LayerRuns, layer: Layer, source: MechanismSource, step: Callable[[], LayerRecord] | None
 ) -> LayerRecord:
     if step is None:
-        return LayerRecord(layer=layer, outcome=Outcome.NOT_APPLICABLE, ran=False, summary="not run")
+        return LayerRecord(
+            layer=layer, outcome=Outcome.NOT_APPLICABLE, ran=False, summary="not among the layers asked for"
+        )
     started = time.monotonic()
     try:
         return step()
