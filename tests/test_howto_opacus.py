@@ -32,6 +32,7 @@ def test_the_script_parses_and_the_commands_exist() -> None:
         build_parser().parse_args(words[1:])
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif("DPAUDIT_POWER" not in os.environ, reason="three audits; DPAUDIT_POWER=1 runs the transcript")
 @pytest.mark.skipif(
     importlib.util.find_spec("opacus") is None, reason="Opacus is not installed: pip install 'dpaudit[opacus]'"

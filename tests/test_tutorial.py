@@ -36,6 +36,7 @@ def _own(step: Command) -> bool:
     return words[0] == "dpaudit" and words[1] != "--version"
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "without_attacks",
     [
