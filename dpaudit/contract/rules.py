@@ -136,9 +136,9 @@ _ALL = (
     ),
     Rule(
         "DPA113",
-        "private values in half precision",
-        "Rounding after the clip can exceed the bound by up to 0.4 %.",
-        "Convert to float32 before clipping.",
+        "private values or noise in half precision",
+        "Rounding after the clip can exceed the bound by up to 0.4 %; coarse noise shows the low digits of what it is added to.",
+        "Convert to float32 before clipping, and draw noise in it; round what is released.",
     ),
     Rule(
         "DPA114",

@@ -303,7 +303,8 @@ def _agree(step: int, first: StepResult, second: StepResult) -> None:
     if found is not None:
         (line, what), numbers = found
         session.table.line = None
-        session.refuse("DPA111", f"public numbers ({what}) depend on the small shape that ran: {numbers}", line)
+        shown = str(numbers) if len(str(numbers)) <= 160 else f"{str(numbers)[:160]} ..."
+        session.refuse("DPA111", f"public numbers ({what}) depend on the small shape that ran: {shown}", line)
     if first.records != second.records:
         session.table.line = None
         session.refuse("DPA111", f"what step {step} makes of the step number depends on the small shape that ran")

@@ -13,10 +13,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .expressions import (
+from .expressions import Table
+from .intervals import (
     EVERYTHING,
     Interval,
-    Table,
     absolute_interval,
     function_interval,
     interval_power,

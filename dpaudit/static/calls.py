@@ -15,6 +15,7 @@ from torch import Tensor
 
 from . import builtin_twins
 from .arrays import ArrayProxy
+from .noise_twins import TWINS, NormalTwin
 from .scalars import Tracked
 from .shape_numbers import is_shape_number, lost_value, plain_value, size_value
 from .step_numbers import LIFTED, StepFloat, StepInt, is_plain, is_step_number, lift, plain_number
@@ -78,7 +79,11 @@ class Calls:
         if any(table.touch[x] or table.has_noise(x) for x in shadows.of(container).tolist()):
             return None
         session.mark_line()
-        found = container[plain_value(index)].clone()
+        session.inside = True
+        try:
+            found = container[plain_value(index)].clone()
+        finally:
+            session.inside = False
         shadows.write(found, np.array(session.fresh_coin(), dtype=np.int64))
         shadows.export(found)
         shadows.export(container)
@@ -135,6 +140,10 @@ class Calls:
             session.refuse(
                 "DPA112", "a generator of the mechanism's own, or Python randomness: its state is not watched"
             )
+        if isinstance(function, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+            session.refuse(
+                "DPA116", f"{function}: the operators below torch's own functions are outside the verified subset"
+            )
         if function is random.Random or (isinstance(module, str) and module.split(".")[0] in {"random", "secrets"}):
             session.refuse("DPA112", "randomness outside the watched generators")
         if name in {"default_rng", "RandomState"}:
@@ -156,6 +165,10 @@ class Calls:
         if isinstance(owner, Tracked) and not isinstance(function, MethodType):
             self.escape(f"the method {name} of a float")
         if self.is_own(function):
+            return function(*args, **kwargs)
+        if isinstance(function, type) and function in TWINS:
+            return TWINS[function](*args, **kwargs)
+        if isinstance(owner, NormalTwin):
             return function(*args, **kwargs)
         structural = self._structural(function, args, kwargs)
         if structural is not None:

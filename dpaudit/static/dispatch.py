@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import handlers_elementwise, handlers_move, handlers_reduce
+from .axis_watch import AxisWatch
 from .operands import Handler, Operands
 from .session import Session
 from .shadow import Ids, ShadowMemory
@@ -49,9 +50,9 @@ def base_name(schema_name: str) -> str:
 class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-ignore]
     """Keeps shadow memory in step with real memory."""
 
-    def __init__(self, operands: Operands) -> None:
+    def __init__(self, operands: Operands, axes: AxisWatch) -> None:
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
-        self.operands = operands
+        self.operands, self.axes = operands, axes
         self.session: Session = operands.session
         self.shadows: ShadowMemory = operands.shadows
 
@@ -83,8 +84,11 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
                 else:
                     self.shadows.is_constant(tensor)
         constant = all(self.shadows.is_constant(t) for t in inputs)
-        self._watch_constants(name, inputs[1:] if schema.is_mutable and name in _OVERWRITES else inputs)
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        overwrites = schema.is_mutable and name in _OVERWRITES
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        counted = not random and self.axes.shows_counts(name, schema.overload_name, constant)
+        self._watch_constants(name, inputs[1:] if overwrites else inputs, counted)
+        if random:
             return self._random(func, name, args, kwargs)
         if name in _REACHING:
             self._check_reach(func, name, args, kwargs)
@@ -107,6 +111,7 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
             for tensor in inputs:
                 self.shadows.spell_out(tensor)
         result = func(*args, **kwargs)
+        self.axes.after(name, inputs, args, kwargs, result, constant)
         if constant:
             self._constant_results(result, before, schema, inputs)
             return result
@@ -141,8 +146,12 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
 
     # ---- constants --------------------------------------------------------------------------------------------
 
-    def _watch_constants(self, name: str, inputs: Sequence[Tensor]) -> None:
-        """Note the public values that are computed with: they must not differ between two shrinkings."""
+    def _watch_constants(self, name: str, inputs: Sequence[Tensor], counted: bool) -> None:
+        """Note the public values that are computed with: they must not differ between two shrinkings.
+
+        Args:
+            counted: the result depends on how many there are of each, so that their number must not differ either.
+        """
         session, table = self.session, self.operands.table
         if not session.watching:
             return
@@ -153,7 +162,10 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
             if self.shadows.is_constant(tensor):
                 if tensor.numel() > MAXIMAL_CONSTANTS:
                     session.refuse("DPA114", f"a public tensor of {tensor.numel()} elements is too large to compare")
-                values = np.unique(np.asarray(tensor.detach().reshape(-1).tolist(), dtype=float)).tolist()
+                every = np.asarray(tensor.detach().reshape(-1).tolist(), dtype=float)
+                values = np.unique(every).tolist()
+                if counted and len(values) > 1:
+                    values = np.sort(every).tolist()
             else:
                 distinct = np.unique(self.shadows.of(tensor)).tolist()
                 values = [v for v in map(table.value, distinct) if v is not None]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .axis_watch import AxisWatch
 from .dispatch import ShadowMode
 from .expressions import Table
 from .functions import BoundaryMode
@@ -58,7 +59,9 @@ class Execution:
         hooks = self.hooks
         hooks.operands, hooks.shapes, hooks.trace, hooks.course, hooks.book = self.operands, self.shapes, [], [], book
         try:
-            with BoundaryMode(self.operands, self.shapes), ShadowMode(self.operands):
+            axes = AxisWatch(self.operands.shadows, self.shapes, hooks.joints)
+            self.operands.is_fixed = axes.is_fixed
+            with BoundaryMode(self.operands, self.shapes, axes), ShadowMode(self.operands, axes):
                 yield
         finally:
             hooks.operands, hooks.shapes, hooks.book = None, None, None

@@ -18,64 +18,18 @@ used for every ``x``: where ``x = 0`` the candidate computes NaN. See ``docs/sta
 import math
 from collections.abc import Iterable, Sequence
 
-Interval = tuple[float, float]
+from .intervals import (
+    EVERYTHING,
+    Interval,
+    evaluate_function,
+    power_of,
+)
+from .positivity import stays_positive
+from .ranges import range_of
+
 Node = tuple[object, ...]
 
-EVERYTHING: Interval = (-math.inf, math.inf)
 _HAS_NOISE, _HAS_PUBLIC, _HAS_HOLE, _HAS_ROW, _HAS_CONDITION = 1, 2, 4, 8, 16
-
-FUNCTION_RANGE: dict[str, Interval] = {
-    "exp": (0.0, math.inf),
-    "tanh": (-1.0, 1.0),
-    "sigmoid": (0.0, 1.0),
-    "erf": (-1.0, 1.0),
-    "sign": (-1.0, 1.0),
-    "sin": (-1.0, 1.0),
-    "cos": (-1.0, 1.0),
-    "atan": (-math.pi / 2, math.pi / 2),
-    "expm1": (-1.0, math.inf),
-    "softplus": (0.0, math.inf),
-}
-"""Range of every function of one argument that is kept as an opaque node; a name not listed has range R."""
-
-MONOTONE = frozenset(
-    {"exp", "tanh", "sigmoid", "erf", "atan", "log", "log1p", "expm1", "sign", "softplus", "floor", "ceil", "round"}
-)
-
-
-def interval_product(left: Interval, right: Interval) -> Interval:
-    """Product of two intervals; an infinite end means unbounded, so ``0 * inf`` is 0."""
-    products = [0.0 if a == 0 or b == 0 else a * b for a in left for b in right]
-    return min(products), max(products)
-
-
-def interval_power(base: Interval, exponent: float) -> Interval:
-    """``base ** exponent``; everything where a fractional power of a negative number could occur."""
-    low, high = base
-    if exponent == 0:
-        return 1.0, 1.0
-    if low >= 0:
-        ends = (_power(low, exponent), _power(high, exponent))
-        return min(ends), max(ends)
-    if exponent == int(exponent) and exponent > 0:
-        ends = (_power(abs(low), exponent), _power(abs(high), exponent))
-        if int(exponent) % 2 == 0:
-            return (0.0 if high >= 0 else min(ends)), max(ends)
-        return -ends[0], ends[1] if high >= 0 else -ends[1]
-    if exponent == int(exponent) and int(exponent) % 2 == 0:
-        return (0.0, math.inf) if high >= 0 else interval_power((-high, -low), exponent)
-    return EVERYTHING
-
-
-def _power(base: float, exponent: float) -> float:
-    if base == 0:
-        return 0.0 if exponent > 0 else math.inf
-    if math.isinf(base):
-        return math.inf if exponent > 0 else 0.0
-    try:
-        return float(base**exponent)
-    except OverflowError:
-        return math.inf
 
 
 class Table:
@@ -232,73 +186,8 @@ class Table:
         """An interval that holds for every input."""
         found = self._ranges.get(x)
         if found is None:
-            found = self._ranges[x] = self._range(x)
+            found = self._ranges[x] = range_of(self, x)
         return found
-
-    def _range(self, x: int) -> Interval:
-        node = self.nodes[x]
-        match node[0]:
-            case "c":
-                return node[1], node[1]  # type: ignore[return-value]
-            case "p":
-                return self.public_range[node[1]]
-            case "g" | "z" | "h":
-                return EVERYTHING
-            case "r" | "lt" | "le" | "eq" | "and" | "or" | "not":
-                return 0.0, 1.0
-            case "lin":
-                low = high = node[1]
-                for term, coefficient in node[2]:  # type: ignore[attr-defined]
-                    ends = interval_product(self.range(term), (coefficient, coefficient))
-                    low, high = low + ends[0], high + ends[1]  # type: ignore[operator]
-                if self._may_be_longer(x, [t for t, _ in node[2]]):  # type: ignore[attr-defined]
-                    return self._longer_sum(x, low)  # type: ignore[arg-type]
-                return low, high  # type: ignore[return-value]
-            case "mul":
-                result: Interval = (1.0, 1.0)
-                for factor, exponent in node[1]:  # type: ignore[attr-defined]
-                    result = interval_product(result, interval_power(self.range(factor), exponent))
-                if self._may_be_longer(x, [f for f, _ in node[1]]):  # type: ignore[attr-defined]
-                    return self._longer_product(x, result)
-                return result
-            case "min" | "max":
-                ends_of = [self.range(c) for c in self.children(x)]
-                pick = min if node[0] == "min" else max
-                return pick(e[0] for e in ends_of), pick(e[1] for e in ends_of)
-            case "where":
-                a, b = self.range(node[2]), self.range(node[3])  # type: ignore[arg-type]
-                return min(a[0], b[0]), max(a[1], b[1])
-            case "abs":
-                return absolute_interval(self.range(node[1]))  # type: ignore[arg-type]
-            case "fun":
-                return function_interval(str(node[1]), self.range(node[2]))  # type: ignore[arg-type]
-            case _:
-                return EVERYTHING
-
-    def _may_be_longer(self, x: int, parts: Sequence[int]) -> bool:
-        """Whether a sum or product may have more terms where there are more rows or longer axes."""
-        if not (self.more_rows or self.longer_axes):
-            return False
-        private = [p for p in parts if self.touch[p]]
-        if len(private) < 2:
-            return False
-        alike = len({self.touch[p] for p in private}) < len(private)
-        return (self.longer_axes and alike) or (self.more_rows and self.touch[x] & (self.touch[x] - 1) != 0)
-
-    def _longer_sum(self, x: int, low: float) -> Interval:
-        constant, terms = self.linear(x)
-        ends = [interval_product(self.range(t), (k, k)) for t, k in terms]
-        grows = constant > 0 or any(e[1] > 0 for e in ends)
-        falls = constant < 0 or any(e[0] < 0 for e in ends)
-        return (-math.inf if falls else low), (math.inf if grows else 0.0)
-
-    def _longer_product(self, x: int, plain: Interval) -> Interval:
-        ends = [interval_power(self.range(f), e) for f, e in self.factors(x)[1] if self.touch[f]]
-        sizes = [absolute_interval(e) for e in ends]
-        signed = any(e[0] < 0 for e in ends)
-        high = math.inf if sum(s[1] > 1 for s in sizes) > 1 else max(abs(plain[0]), abs(plain[1]))
-        low = 0.0 if sum(s[0] < 1 for s in sizes) > 1 else plain[0]
-        return (-high, high) if signed else (min(low, plain[0]), max(high, plain[1]))
 
     def is_nonnegative(self, x: int) -> bool:
         return self.range(x)[0] >= 0
@@ -419,8 +308,9 @@ class Table:
             return self.one
         coefficient, factors = self.factors(x)
         if not factors:
-            return self.constant(_power(coefficient, exponent) if coefficient >= 0 else coefficient**exponent)
-        if exponent < 0 and self.is_private(x) and self.range(x)[0] <= 0 <= self.range(x)[1]:
+            return self.constant(power_of(coefficient, exponent) if coefficient >= 0 else coefficient**exponent)
+        vanishes = exponent < 0 and self.is_private(x) and self.range(x)[0] <= 0 <= self.range(x)[1]
+        if vanishes and not stays_positive(self, x):
             self.divided_by_vanishing.add(self.line)
         whole = exponent == int(exponent)
         powers: dict[int, float] = {}
@@ -432,12 +322,12 @@ class Table:
                     return self._opaque_power(coefficient, factors, exponent)
                 factor = self.absolute(factor)
             powers[factor] = powers.get(factor, 0.0) + e * exponent
-        scale = _power(coefficient, exponent) if coefficient > 0 else coefficient**exponent
+        scale = power_of(coefficient, exponent) if coefficient > 0 else coefficient**exponent
         return self.scale(self.monomial(powers), scale)
 
     def _opaque_power(self, coefficient: float, factors: tuple[tuple[int, float], ...], exponent: float) -> int:
         base = self.monomial(dict(factors))
-        return self.scale(self.monomial({base: exponent}), _power(coefficient, exponent))
+        return self.scale(self.monomial({base: exponent}), power_of(coefficient, exponent))
 
     # ---- everything else --------------------------------------------------------------------------------------
 
@@ -557,46 +447,3 @@ class Table:
 
 _COMPARISONS = frozenset({"lt", "le", "eq"})
 _BOOLEAN = frozenset({"r", "lt", "le", "eq", "not", "and", "or"})
-
-
-def absolute_interval(x: Interval) -> Interval:
-    low, high = x
-    if low >= 0:
-        return x
-    return (0.0, max(-low, high)) if high >= 0 else (-high, -low)
-
-
-def evaluate_function(name: str, value: float) -> float:
-    """The function of one argument called ``name``, in double precision."""
-    match name:
-        case "sigmoid":
-            return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
-        case "sign":
-            return float((value > 0) - (value < 0))
-        case "softplus":
-            return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
-        case "floor" | "ceil":
-            return float(getattr(math, name)(value)) if math.isfinite(value) else value
-        case "round":
-            return float(round(value)) if math.isfinite(value) else value
-        case "log" | "log1p":
-            shifted = value + (name == "log1p")
-            return math.nan if shifted < 0 else (-math.inf if shifted == 0 else getattr(math, name)(value))
-        case "exp" | "expm1":
-            return math.inf if value > 700 else getattr(math, name)(value)
-        case _:
-            return float(getattr(math, name)(value))
-
-
-def function_interval(name: str, argument: Interval) -> Interval:
-    """Range of a function over an interval: by monotony where it is monotone, else its whole range."""
-    low, high = FUNCTION_RANGE.get(name, EVERYTHING)
-    if name not in MONOTONE:
-        return low, high
-    if name in {"log", "log1p"} and argument[0] + (name == "log1p") < 0:
-        return EVERYTHING
-    if not math.isinf(argument[0]):
-        low = max(low, evaluate_function(name, argument[0]))
-    if not math.isinf(argument[1]):
-        high = min(high, evaluate_function(name, argument[1]))
-    return low, high

@@ -1,6 +1,5 @@
 """The function mode: what leaves tensors for Python (numbers, lists, arrays, shapes) and what comes back."""
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +9,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .arrays import ArrayProxy
+from .axis_watch import AxisWatch
+from .cuts import CUTS, DIAGONALS, Cuts
 from .handlers_elementwise import truth
 from .masks import compress, is_open_mask, write_compressed
 from .operands import Operands
 from .scalars import Tracked, wrap
-from .shape_numbers import ShapeInt, is_shape_number, numeric_value, plain_value, size_value
-from .shapes import ShapeBook, chunk_size, plain_shape
-from .step_numbers import StepInt, is_step_number, plain_number
+from .shape_numbers import is_shape_number, numeric_value
+from .shapes import ShapeBook, chunk_size
+from .step_numbers import StepInt, is_step_number
 
 _STRUCTURAL = frozenset(
     {
@@ -37,21 +38,20 @@ _ESCAPES = frozenset(
         "allclose", "equal", "is_nonzero", "__contains__",
     }
 )  # fmt: skip
-_CUTS = frozenset(
-    {"chunk", "tensor_split", "split", "narrow", "unfold", "hsplit", "vsplit", "dsplit", "unsafe_split", "unsafe_chunk"}
-)
-_DIAGONALS = frozenset({"triu", "tril", "diagonal", "diag", "diag_embed", "triu_indices", "tril_indices", "diagflat"})
+_FREE_NUMBERS = frozenset({"dim", "ndimension", "ndim", "get_device", "element_size"})
+"""Numbers of a tensor that are the same at every shape."""
 _FACTORIES = frozenset({"tensor", "as_tensor", "scalar_tensor", "asarray"})
 
 
 class BoundaryMode(TorchFunctionMode):
     """Tracks numbers across the border between tensors and Python."""
 
-    def __init__(self, operands: Operands, shapes: ShapeBook) -> None:
+    def __init__(self, operands: Operands, shapes: ShapeBook, axes: AxisWatch) -> None:
         super().__init__()
         self.operands = operands
         self.session = operands.session
         self.shapes = shapes
+        self.cuts = Cuts(axes)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -68,13 +68,13 @@ class BoundaryMode(TorchFunctionMode):
             self._check_escape(name, args)
         if name in _FACTORIES:
             return self._factory(func, name, args, kwargs)
-        if name.rstrip("_") in _DIAGONALS:
-            self._check_diagonal(name, args, kwargs)
-        if name == "split" and self._cuts_rows(args, kwargs):
+        if name.rstrip("_") in DIAGONALS:
+            self.cuts.diagonal(name, args, kwargs)
+        if name == "split" and self.cuts.cuts_rows(args, kwargs):
             size = chunk_size(self.shapes.shrinking, self.session)
             return func(args[0], size) if size else func(*args, **kwargs)
-        if name in _CUTS:
-            self._check_sizes(name, args, kwargs)
+        if name in CUTS:
+            args, kwargs = self.cuts.call(name, args, kwargs)
         return self._call(func, name, args, kwargs)
 
     def _call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
@@ -85,10 +85,16 @@ class BoundaryMode(TorchFunctionMode):
             named = {k: self._convert(v, k == "size") for k, v in kwargs.items()}
             return self._full(func, name, [*size, *rest], named)
         structural = name in _STRUCTURAL
-        return func(
+        result = func(
             *[self._convert(a, structural) for a in args],
             **{k: self._convert(v, structural) for k, v in kwargs.items()},
         )
+        if _holds_sizes(result) and name not in _FREE_NUMBERS and not self.shapes.is_real:
+            self.session.mark_line()
+            self.session.refuse(
+                "DPA111", f"{name} gives a number of the small shape, which is another at the real shape"
+            )
+        return result
 
     def _full(self, func: Any, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         values = [a for a in [*args, *kwargs.values()] if isinstance(a, Tensor) and a.dim() == 0]
@@ -104,7 +110,7 @@ class BoundaryMode(TorchFunctionMode):
         if isinstance(value, Tracked):
             return self.to_tensor(value.expression)
         if is_shape_number(value):
-            return size_value(value) if structural else numeric_value(value)
+            return self.cuts.size(value) if structural else numeric_value(value)
         if isinstance(value, ArrayProxy):
             return value.tensor
         if isinstance(value, slice):
@@ -131,50 +137,15 @@ class BoundaryMode(TorchFunctionMode):
                 self.session.mark_line()
                 self.session.refuse("DPA110", f"{name} takes a private or released tensor where it cannot be followed")
 
-    def _cuts_rows(self, args: Any, kwargs: Any) -> bool:
-        """Whether rows are cut into chunks of a fixed size."""
-        named = dict(zip(("tensor", "split_size_or_sections", "dim"), args, strict=False)) | kwargs
-        size = named.get("split_size_or_sections", named.get("split_size"))
-        return type(size) is int and size >= 1 and named.get("dim", 0) == 0 and self._has_rows(args[0])
-
-    def _check_sizes(self, name: str, args: Any, kwargs: Any) -> None:
-        """Cutting into pieces of a fixed size means something else at another shape."""
-        tensor, *rest = args
-        if self.shapes.is_real and not self._has_rows(tensor):
-            return
-        given = [v for a in [*rest[:1], *kwargs.values()] for v in (a if isinstance(a, list | tuple) else (a,))]
-        numbers = [v for v in given if type(v) is int] if name != "split" else [v for v in rest[:1] if type(v) is int]
-        if name == "narrow":
-            numbers = [v for v in rest[1:] if type(v) is int and v != 0]
-        if name.rstrip("_") in _DIAGONALS:
-            self._check_diagonal(name, args, kwargs)
-        if name not in {"split", "narrow"} or any(v >= 2 for v in numbers):
-            if name == "split" and not numbers:
-                return
-            if numbers and numbers != [1]:
-                self.session.mark_line()
-                self.session.refuse(
-                    "DPA111", f"{name} cuts by a fixed size, which means something else at the real shape"
-                )
-
-    def _check_diagonal(self, name: str, args: Any, kwargs: Any) -> None:
-        """An offset beyond the small tensor's diagonals may lie inside the real one."""
-        sizes = [n for a in args[:1] if isinstance(a, Tensor) for n in plain_shape(a)]
-        offsets = [v for v in [*args[1:], *kwargs.values()] if type(v) is int]
-        if any(abs(v) >= min([*sizes, 2]) for v in offsets):
-            self.session.mark_line()
-            self.session.refuse("DPA111", f"{name} by a fixed offset means something else at the real shape")
-
-    def _has_rows(self, tensor: Any) -> bool:
-        return isinstance(tensor, Tensor) and plain_shape(tensor)[:1] == (self.shapes.shrinking.rows,)
-
     # ---- shapes -----------------------------------------------------------------------------------------------
 
     def _attribute(self, func: Any, args: Any, kwargs: Any) -> Any:
         out = func(*args, **kwargs)
         if func.__self__.__name__ == "shape":
             return self.shapes.of(args[0])
-        if func.__self__.__name__ in {"nbytes", "__cuda_array_interface__", "itemsize"}:
+        if func.__self__.__name__ in {"nbytes", "__cuda_array_interface__", "itemsize"} or (
+            _holds_sizes(out) and func.__self__.__name__ not in _FREE_NUMBERS
+        ):
             self.session.mark_line()
             self.session.refuse("DPA111", f"the attribute {func.__self__.__name__} is outside the verified set")
         return out
@@ -190,7 +161,7 @@ class BoundaryMode(TorchFunctionMode):
     _on_nelement = _on_numel
 
     def _on_len(self, func: Any, args: Any, kwargs: Any) -> Any:
-        return func(*args, **kwargs)
+        return self.shapes.of(args[0])[0]
 
     # ---- numbers out ------------------------------------------------------------------------------------------
 
@@ -232,12 +203,14 @@ class BoundaryMode(TorchFunctionMode):
         return self.session.decide(truth(self.operands, self.session.settle(int(ids[0]))))
 
     def _on_tolist(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self.cuts.take_apart(args[0])
         if self.operands.shadows.is_constant(args[0]):
             return func(*args, **kwargs)
         return _nested(self.operands, self.operands.shadows.of(args[0]))
 
     def _on_numpy(self, func: Any, args: Any, kwargs: Any) -> Any:
         if self.operands.shadows.is_constant(args[0]):
+            self.cuts.take_apart(args[0])
             self.operands.shadows.export(args[0])
             return func(*args, **kwargs)
         return ArrayProxy(args[0].detach())
@@ -266,6 +239,7 @@ class BoundaryMode(TorchFunctionMode):
             self.operands.shadows.set_constant(out)
             if isinstance(data, np.ndarray):
                 self.operands.shadows.export(out)
+            self.cuts.put_together(out)
         return out
 
     def _on_from_numpy(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -274,6 +248,7 @@ class BoundaryMode(TorchFunctionMode):
         out = func(*args, **kwargs)
         self.operands.shadows.set_constant(out)
         self.operands.shadows.export(out)
+        self.cuts.put_together(out)
         return out
 
     # ---- indexing ---------------------------------------------------------------------------------------------
@@ -282,70 +257,21 @@ class BoundaryMode(TorchFunctionMode):
         tensor, index = args
         if is_open_mask(self.operands, index):
             return compress(self.operands, tensor, index)
-        self._check_bounds(tensor, index)
-        return func(tensor, self._convert(index, True))
+        return func(tensor, self._convert(self.cuts.index(tensor, index), True))
 
     def _on_setitem(self, func: Any, args: Any, kwargs: Any) -> Any:
         tensor, index, value = args
         value = self._convert(value, False)
         if is_open_mask(self.operands, index):
             return write_compressed(self.operands, tensor, index, value)
-        self._check_bounds(tensor, index)
-        return func(tensor, self._convert(index, True), value)
-
-    def _check_bounds(self, tensor: Tensor, index: Any) -> None:
-        """A slice that ends beyond the tiny tensor may end inside the real one."""
-        if self.shapes.is_real and not self._has_rows(tensor) and not _by_rows(index):
-            return
-        for part, axis in _by_axis(tensor, index):
-            if not isinstance(part, slice):
-                continue
-            size = plain_shape(tensor)[axis]
-            for bound in (part.start, part.stop, part.step):
-                if not isinstance(bound, int | np.integer | Tensor | None):
-                    self.session.refuse("DPA116", f"a slice bounded by a {type(bound).__name__} is not followed")
-                fixed = _fixed(bound)
-                if fixed is not None and abs(fixed) >= size and fixed != 0 and not (bound is part.step and fixed == 1):
-                    self.session.refuse(
-                        "DPA111", f"a slice with the fixed bound {fixed} means something else at the real shape"
-                    )
-                if isinstance(bound, ShapeInt) and bound.batch and size != plain_value(bound):
-                    self.session.refuse("DPA111", "a slice by the number of rows of something that has other rows")
+        return func(tensor, self._convert(self.cuts.index(tensor, index), True), value)
 
 
-def _by_axis(tensor: Tensor, index: Any) -> list[tuple[Any, int]]:
-    """The parts of an index with the axis that each is for."""
-    parts = list(index) if isinstance(index, tuple) else [index]
-    taken = [_axes_taken(p) for p in parts]
-    axis, found = 0, []
-    for place, part in enumerate(parts):
-        if part is Ellipsis:
-            axis = len(plain_shape(tensor)) - sum(taken[place + 1 :])
-        else:
-            found.append((part, axis))
-            axis += taken[place]
-    return found
-
-
-def _axes_taken(part: Any) -> int:
-    if part is None or part is Ellipsis or isinstance(part, bool):
-        return 0
-    is_mask = isinstance(part, Tensor) and part.dtype is torch.bool
-    return len(plain_shape(part)) if is_mask else 1
-
-
-def _fixed(bound: Any) -> int | None:
-    """The bound of a slice as a plain int, where it is the same number at every shape."""
-    if bound is None or (is_shape_number(bound) and plain_value(bound) != bound.full):
-        return None
-    return operator.index(plain_value(plain_number(bound)))
-
-
-def _by_rows(index: Any) -> bool:
-    """Whether an index is bounded by the number of rows."""
-    parts = index if isinstance(index, tuple) else (index,)
-    bounds = [b for p in parts if isinstance(p, slice) for b in (p.start, p.stop)]
-    return any(isinstance(b, ShapeInt) and b.batch for b in bounds)
+def _holds_sizes(value: Any) -> bool:
+    """Whether a result of torch is a plain int, or several."""
+    if isinstance(value, tuple | list):
+        return any(map(_holds_sizes, value))
+    return type(value) is int
 
 
 def _nested(o: Operands, ids: Any) -> Any:

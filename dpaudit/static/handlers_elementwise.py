@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .operands import Handler, Operands
-from .shadow import Ids
+from .shadow import Ids, is_short
 
 _FUNCTIONS = {
     "exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1", "tanh": "tanh", "sigmoid": "sigmoid", "erf": "erf",
@@ -229,6 +229,9 @@ def _cast(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any
         return o.each(
             lambda x: x if o.table.is_known(x) else o.session.opaque("trunc", *o.touched([x])), o.settled(args[0])
         )
+    if is_short(target):
+        # What noise already covers is released here: its rounding is post-processing.
+        return o.settled(args[0]).copy()
     return o.ids(args[0]).copy()
 
 

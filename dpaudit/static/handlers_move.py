@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .operands import Handler, Operands
-from .shadow import Ids
+from .shadow import Ids, is_short
 
 MOVEMENT = frozenset(
     {
@@ -60,6 +60,8 @@ def _copy(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any
         ids = o.each(
             lambda x: x if o.table.is_known(x) else o.session.opaque("trunc", *o.touched([x])), o.settled(source)
         )
+    if is_short(target.dtype):
+        ids = o.settled(source)
     return np.array(np.broadcast_to(ids, tuple(target.shape)))
 
 

@@ -23,12 +23,12 @@ def _flag(args: Sequence[Any], kwargs: dict[str, Any], position: int, name: str 
 
 
 def _sum(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
-    return o.reduce(o.ids(args[0]), _axes(args, kwargs, 1), _flag(args, kwargs, 2), o.total)
+    return o.reduce(o.ids(args[0]), _axes(args, kwargs, 1), _flag(args, kwargs, 2), o.total_of_axis)
 
 
 def _mean(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
     def fold(row: list[int]) -> int:
-        return o.table.scale(o.total(row), 1 / o.mean_divisor(row))
+        return o.total_of_axis(row, o.mean_divisor(row))
 
     return o.reduce(o.ids(args[0]), _axes(args, kwargs, 1), _flag(args, kwargs, 2), fold)
 
@@ -38,9 +38,9 @@ def _norm_of(o: Operands, order: float) -> Callable[[list[int]], int]:
 
     def fold(row: list[int]) -> int:
         if order == 2:
-            return table.power(table.add([table.power(x, 2.0) for x in row]), 0.5)
+            return table.power(o.total_of_axis([table.power(x, 2.0) for x in row]), 0.5)
         if order == 1:
-            return table.add([table.absolute(x) for x in row])
+            return o.total_of_axis([table.absolute(x) for x in row])
         if math.isinf(order):
             return table.extreme("max" if order > 0 else "min", [table.absolute(x) for x in row])
         return o.session.opaque(f"norm of order {order}", *o.touched(row))
@@ -108,7 +108,10 @@ def matrix_product(o: Operands, a: Ids, b: Ids) -> Ids:
     right = b.reshape(count, b.shape[-2], b.shape[-1])
     out = [
         [
-            [o.total([o.product(x, y) for x, y in zip(row, column, strict=True)]) for column in columns.T.tolist()]
+            [
+                o.total_of_axis([o.product(x, y) for x, y in zip(row, column, strict=True)])
+                for column in columns.T.tolist()
+            ]
             for row in rows.tolist()
         ]
         for rows, columns in zip(left, right, strict=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .arrays import ArrayProxy
 from .calls import Calls
+from .joints import JointBook
 from .operands import Operands
 from .scalars import Tracked, expression_of, wrap
 from .session import Session
@@ -32,6 +33,7 @@ class Hooks:
         trace: while a step is analysed: every public number that is computed with, by site.
         course: blocks that ran and outcomes of tests, watched or not.
         book: the numbers that may change from step to step.
+        joints: where axes were joined and cut, in all of a run.
     """
 
     def __init__(self, filename: str) -> None:
@@ -42,6 +44,7 @@ class Hooks:
         self.trace: list[tuple[int, object]] = []
         self.course: list[tuple[int, bool]] = []
         self.calls = Calls(self)
+        self.joints = JointBook()
 
     @property
     def session(self) -> Session | None:

@@ -1,5 +1,6 @@
 """Operands: what handlers need to read arguments as arrays of expression ids."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ class Operands:
         self.session = session
         self.shadows = shadows
         self.table: Table = session.table
+        self.is_fixed: Callable[[int], bool] = lambda size: False
+        """Whether axes of a small size have that size in reality too."""
 
     def ids(self, argument: Any) -> Ids:
         """Ids of a tensor, or of a plain number as a 0-d array."""
@@ -64,6 +67,26 @@ class Operands:
         if len(noisy) > 1:
             parts = self.session.settle_all(parts)
         return self.table.add(parts)
+
+    def total_of_axis(self, parts: Sequence[int], divisor: float = 1.0) -> int:
+        """Sum along an axis, divided. There may be more terms at the real shape.
+
+        Known numbers among others are therefore noted, and a sum of public unknowns is one public unknown with a range for any
+        number of them. (For private terms the ranges of the table see to it.)
+        """
+        table = self.table
+        total = table.scale(self.total(parts), 1 / divisor)
+        if len(parts) < 2 or table.is_known(total) or self.is_fixed(len(parts)):
+            return total
+        for value in sorted(v for v in map(table.value, parts) if v):
+            self.session.note_public("known numbers in a sum", float(f"{value:.9g}"))
+        if table.touch[total] or table.has_noise(total) or not (table.longer_axes or table.more_rows):
+            return total
+        ends = [table.range(p) for p in parts]
+        low, high = min(e[0] for e in ends), max(e[1] for e in ends)
+        if divisor != len(parts):
+            low, high = (0.0 if low >= 0 else -math.inf), (0.0 if high <= 0 else math.inf)
+        return table.public(("along an axis", total), (low, high))
 
     def reduce(self, ids: Ids, axes: Sequence[int] | None, keepdim: bool, fold: Callable[[list[int]], int]) -> Ids:
         """Fold over ``axes`` (all if ``None`` or empty)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .bounds import Term, supremum
 from .contribution import Coordinate
-from .expressions import Interval
+from .intervals import Interval
 from .session import Session
 from .shapes import Shrinking
 

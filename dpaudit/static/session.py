@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .expressions import EVERYTHING, Table
+from .expressions import Table
+from .intervals import EVERYTHING
 from .refusal import Reason, Refusal
 
 MAXIMAL_NODES = 3_000_000

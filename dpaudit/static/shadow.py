@@ -15,7 +15,12 @@ from torch import Tensor
 from .expressions import Table
 from .session import Session
 
-HALF = frozenset({torch.float16, torch.bfloat16})
+
+def is_short(dtype: torch.dtype) -> bool:
+    """Whether a type has so few digits that its rounding matters: half precision, and less."""
+    return dtype.is_floating_point and dtype.itemsize < 4
+
+
 Ids = np.ndarray
 
 
@@ -112,9 +117,17 @@ class ShadowMemory:
         self.of(tensor)[...] = ids
 
     def _check_precision(self, tensor: Tensor, ids: Ids) -> None:
-        if tensor.dtype in HALF and any(self.table.touch[x] for x in ids.reshape(-1).tolist()):
+        if not is_short(tensor.dtype):
+            return
+        flat = ids.reshape(-1).tolist()
+        if any(self.table.touch[x] for x in flat):
             self.session.refuse(
                 "DPA113", f"private values are held in {tensor.dtype}, whose rounding the bound does not cover"
+            )
+        if any(self.table.has_noise(x) for x in flat):
+            self.session.refuse(
+                "DPA113",
+                f"noise is held in {tensor.dtype}: it then takes so few values that the digits of what it is added to show",
             )
 
     def _constants(self, tensor: Tensor) -> Ids:

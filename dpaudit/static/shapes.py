@@ -77,7 +77,7 @@ class Shrinking:
         if sum(math.prod(s) for s in real) <= SMALL_ENOUGH:
             tiny = real
         else:
-            chosen = _choose(sorted(set(real), key=lambda s: (len(s), s)), avoid)
+            chosen = _choose(sorted(set(real), key=lambda s: (len(s), s)), avoid, len(real))
             tiny = tuple(chosen[s] for s in real)
         if rows is None:
             # Nor the number of tensors: an index into a list of them is then never taken for the index of a row.
@@ -86,11 +86,12 @@ class Shrinking:
         return cls(real=real, tiny=tiny, rows=rows)
 
 
-def _choose(shapes: Sequence[Shape], avoid: Mapping[Shape, Shape]) -> dict[Shape, Shape]:
+def _choose(shapes: Sequence[Shape], avoid: Mapping[Shape, Shape], tensors: int) -> dict[Shape, Shape]:
     """A small shape for every real one; different real shapes get different counts, so that a size names its shape.
 
     Args:
         avoid: the small shapes of an earlier choice: no axis keeps its size, nor a shape its count, where there is a choice.
+        tensors: their number, which is no size or count either, so that a list of one number a tensor is not taken for an axis.
     """
     counts: set[int] = set()
     chosen: dict[Shape, Shape] = {}
@@ -99,6 +100,7 @@ def _choose(shapes: Sequence[Shape], avoid: Mapping[Shape, Shape]) -> dict[Shape
         options = sorted(
             itertools.product(*(_sizes(n, len(shape)) for n in shape)), key=lambda s: (math.prod(s), max(s, default=0))
         )
+        options = [s for s in options if tensors not in (*s, math.prod(s))] or options
         before = avoid.get(shape)
         if before is not None:
             options = [s for s in options if math.prod(s) != math.prod(before)] or options
@@ -195,6 +197,19 @@ class ShapeBook:
             ShapeInt(n, int(f), batch, self.session) if f != n or batch else n
             for n, (f, batch) in zip(tiny, full, strict=True)
         )
+
+    def real_size(self, tensor: Tensor, axis: int) -> int | None:
+        """The real size of one axis; ``None`` where the shape is not recognised."""
+        tiny = plain_shape(tensor)
+        if tiny[axis] == 1:
+            return 1
+        full = self._by_shape.get(tiny)
+        if full:
+            return int(full[axis][0])
+        if axis == 0:
+            return self.session.real_rows if tiny[0] == self.shrinking.rows and self._rows_are_unique else None
+        columns = self._by_shape.get(tiny[1:])
+        return int(columns[axis - 1][0]) if columns else None
 
     def _partial(self, tiny: Shape) -> Shape:
         """Rows are recognised in any tensor that starts with them, since no other first axis has their number.

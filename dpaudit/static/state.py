@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .arrays import ArrayProxy
 from .execution import Execution
-from .expressions import Interval
+from .intervals import Interval
 from .scalars import Tracked
 from .shape_numbers import ShapeFloat, ShapeInt, is_shape_number, plain_value
 from .step_numbers import Formula, is_step_number

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from dpaudit.static import dispatch, handlers_move
 from dpaudit.static.bounds import BoxEvaluator
 from dpaudit.static.execution import Execution
-from dpaudit.static.expressions import Table, evaluate_function
+from dpaudit.static.expressions import Table
 from dpaudit.static.hooks import Hooks
+from dpaudit.static.intervals import evaluate_function
 from dpaudit.static.shapes import Shrinking
 
 SHAPE = (2, 3)

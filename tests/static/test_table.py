@@ -388,6 +388,36 @@ BOUNDED: dict[str, tuple[str, float]] = {
         """,
         1.2 * math.e,
     ),
+    "a release in half precision": (
+        """
+        w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+        return [o.to(torch.bfloat16).float() for o in noisy(G, w, self.sigma * self.C, self.B)]
+        """,
+        1.2,
+    ),
+    "noise of torch.distributions": (
+        """
+        w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+        normal = torch.distributions.Normal(0.0, self.sigma * self.C)
+        out = []
+        for g in G:
+            s = torch.einsum("b,b...->...", w, g)
+            out.append((s + normal.sample(s.shape)) / self.B)
+        return out
+        """,
+        1.2,
+    ),
+    "noise of torch.distributions with its own mean": (
+        """
+        w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+        out = []
+        for g in G:
+            s = torch.einsum("b,b...->...", w, g)
+            out.append(torch.distributions.Normal(s, 0.5 * self.sigma * self.C).sample() / self.B)
+        return out
+        """,
+        0.6,
+    ),
     "half noise": (
         """
         w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
@@ -992,6 +1022,37 @@ REFUSED: dict[str, tuple[str, str]] = {
         return out
         """,
         "DPA102",
+    ),
+    "noise in half precision": (
+        """
+        w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+        out = []
+        for g in G:
+            s = torch.einsum("b,b...->...", w, g)
+            noise = (self.sigma * self.C * torch.randn_like(s)).half()  #!
+            out.append((s + noise.float()) / self.B)
+        return out
+        """,
+        "DPA113",
+    ),
+    "noise drawn in half precision": (
+        """
+        w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+        out = []
+        for g in G:
+            s = torch.einsum("b,b...->...", w, g)
+            out.append((s + self.sigma * self.C * torch.randn(s.shape, dtype=torch.bfloat16)) / self.B)  #!
+        return out
+        """,
+        "DPA113",
+    ),
+    "float8": (
+        """
+        w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)
+        H = [g.to(torch.float8_e4m3fn).float() for g in G]  #!
+        return noisy(H, w, self.sigma * self.C, self.B)
+        """,
+        "DPA113",
     ),
     "half precision": (
         """
