@@ -10,6 +10,7 @@ from dpaudit.static import CertificateError
 from dpaudit.static import verify as verify_certificate
 
 from .records import read_record
+from .witness import rechecks
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -23,6 +24,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         faults = tuple(faults_of(report))
         failed = failed or bool(faults)
         print(f"{report.mechanism}: {report.verdict}: {'; '.join(faults) or _checked(report)}")
+        for line in _witnesses(report):
+            print(f"  {line}")
     return ExitCode.BROKEN if failed else ExitCode.ALL_ACCEPTED
 
 
@@ -30,7 +33,8 @@ def faults_of(report: AuditReport) -> Iterator[str]:
     """What in a report does not follow from the report's own record.
 
     For ACCEPTED: every step's noise multiplier follows from the certificate's expressions, and its accounting from them is
-    within the target. For every verdict: the recorded ends of ``replayed`` follow from the recorded schedules.
+    within the target. For REJECTED: what every witness says of itself follows from its data (:mod:`.witness`). For every verdict:
+    the recorded ends of ``replayed`` follow from the recorded schedules.
     Not covered, because it needs the candidate: that the expressions are those of the code, and that a measured pair behaves as
     recorded. The command in the report repeats both.
     """
@@ -41,6 +45,8 @@ def faults_of(report: AuditReport) -> Iterator[str]:
         yield from _upper_faults(report)
     if report.verdict is Verdict.REJECTED and not any(finding.refutes for finding in report.findings):
         yield "REJECTED without a finding that refutes"
+    for recheck in rechecks(report):
+        yield from (f"{recheck.finding.rule} does not follow: {fault}" for fault in recheck.faults)
 
 
 def _lower_faults(report: AuditReport, measured: tuple[float, ...] | None) -> Iterator[str]:
@@ -79,9 +85,17 @@ def _close(first: float, second: float | None) -> bool:
     return second is not None and (first == second or math.isclose(first, second, rel_tol=1e-6))
 
 
+def _witnesses(report: AuditReport) -> Iterator[str]:
+    """For every finding that refutes: what was re-checked of it, and what was not."""
+    for recheck in rechecks(report):
+        again = recheck.finding.rerun or report.command or "run the audit again"
+        state = "does not follow" if recheck.faults else f"re-checked: {recheck.checked or 'nothing'}"
+        yield f"{recheck.finding.rule}: {state}; not re-checked, for it needs the code: {recheck.unchecked} ({again})"
+
+
 def _checked(report: AuditReport) -> str:
     ends = report.epsilon.replayed
     if ends.lower is None and ends.upper is None:
-        return "no number to re-check; the witness needs the code: " + (report.command or "run the audit again")
+        return "no end of epsilon to re-check"
     sides = [name for name, end in (("lower", ends.lower), ("upper", ends.upper)) if end is not None]
     return f"the {' and '.join(sides)} end of epsilon follows from the record"

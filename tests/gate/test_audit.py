@@ -9,11 +9,29 @@ from pathlib import Path
 import pytest
 
 from dpaudit.accounting import calibrate_noise_multiplier
+from dpaudit.cli import main
 from dpaudit.commands.verify import faults_of
-from dpaudit.contract import AuditReport, Bracket, Cell, ExitCode, Layer, RunConfig, UsageError, Verdict, fold_exit_code
+from dpaudit.commands.witness import rechecks
+from dpaudit.contract import (
+    AuditReport,
+    Bracket,
+    Cell,
+    ExitCode,
+    Finding,
+    Layer,
+    RunConfig,
+    Severity,
+    StaticResult,
+    Strength,
+    UsageError,
+    Verdict,
+    fold_exit_code,
+)
 from dpaudit.gate import DEFAULT_LAYERS, TrainingResult, audit
 from dpaudit.gate.auditing import training_failure
+from dpaudit.probe import MechanismSource
 from dpaudit.report import from_json, to_json
+from dpaudit.static import analyse
 
 STEPS = 120
 CONFIG = RunConfig(
@@ -186,3 +204,116 @@ def test_a_rejection_without_a_witness_does_not_verify(audited: Callable[..., Au
     report = audited("", head="")
     assert tuple(faults_of(report)) == ()
     assert tuple(faults_of(replace(report, verdict=Verdict.REJECTED))) == ("REJECTED without a finding that refutes",)
+
+
+COUNTS = {"false_negatives": 0, "false_positives": 0, "inside": 1200, "outside": 1200}
+
+
+def _attacked(report: AuditReport, **changes: object) -> AuditReport:
+    evidence: dict[str, object] = {
+        "level": 5e-7,
+        "method": "per_step",
+        "test": COUNTS,
+        "confirmation": COUNTS,
+        "cell": str(report.config.cell),
+        "drawn_by": str(report.config.cell.sampler),
+    }
+    return _with_finding(report, "DPA301", {**evidence, **changes})
+
+
+def _paired(report: AuditReport, **changes: object) -> AuditReport:
+    evidence: dict[str, object] = {
+        "counterexample": {
+            "step": 0, "row": [3.0, 4.0], "content": "zeros", "count": 1, "history": "zeros", "shapes": [[2]], "dtype": "float64",
+        },
+        "step": 0,
+        "reported": report.sigma.reported[0],
+        "noise_multiplier": 0.4,
+        "smallest_noise_multiplier": 0.4,
+        "demonstrated_steps": STEPS,
+    }  # fmt: skip
+    return _with_finding(report, "DPA201", {**evidence, **changes})
+
+
+def _with_finding(report: AuditReport, rule: str, evidence: dict[str, object]) -> AuditReport:
+    finding = Finding(
+        rule=rule,
+        severity=Severity.CRITICAL,
+        strength=Strength.PROOF,
+        message="a witness",
+        file="m.py",
+        evidence=evidence,  # type: ignore[arg-type]
+    )
+    return replace(report, findings=(*report.findings, finding))
+
+
+def test_a_rejection_verifies_and_no_change_of_its_witness_does(
+    audited: Callable[..., AuditReport], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = audited(HONEST.replace("self.z * self.c", "0.5 * self.z * self.c"))
+    written = tmp_path / "report.json"
+    written.write_text(to_json([_attacked(_paired(report))]))
+    assert main(["verify", str(written)]) == 0
+    shown = capsys.readouterr().out
+    for rule in ("DPA201", "DPA301", "DPA403", "DPA404"):
+        assert f"  {rule}: re-checked: " in shown
+    assert "not re-checked, for it needs the code" in shown
+
+    def tampered(rule: str, **changes: object) -> AuditReport:
+        findings = tuple(
+            replace(f, evidence={**f.evidence, **changes}) if f.rule == rule else f  # type: ignore[dict-item]
+            for f in report.findings
+        )
+        return replace(report, findings=findings)
+
+    example = {**_paired(report).findings[-1].evidence["counterexample"]}  # type: ignore[dict-item]
+    weak = {**COUNTS, "false_negatives": 600, "false_positives": 600}
+    for changed in (
+        tampered("DPA404", epsilon_lower=2.0),
+        tampered("DPA404", epsilon_lower="much"),
+        tampered("DPA403", measured=0.1),
+        tampered("DPA403", step=10_000),
+        _paired(report, smallest_noise_multiplier=20.0, noise_multiplier=0.1),
+        _paired(report, noise_multiplier=9.0, smallest_noise_multiplier=9.0),
+        _paired(report, demonstrated_steps=STEPS + 1),
+        _paired(report, epsilon_lower=1e6),
+        _paired(report, step=1),
+        _paired(report, counterexample={**example, "row": [1.0]}),
+        _paired(report, smallest_noise_multiplier=float("nan")),
+        _attacked(report, test=weak),
+        _attacked(report, confirmation=weak),
+        _attacked(report, level=0.05),
+        _attacked(report, test={}),
+        _attacked(report, cell="another"),
+    ):
+        (fault,) = faults_of(changed)
+        assert "does not follow" in fault
+
+
+def test_a_witness_that_is_what_the_code_did_is_said_to_be_unchecked(audited: Callable[..., AuditReport]) -> None:
+    report = _with_finding(audited("", head=""), "DPA203", {})
+    (recheck,) = rechecks(report)
+    assert (recheck.faults, recheck.checked) == ((), "")
+    assert "code" in recheck.unchecked
+
+
+def test_a_static_bound_above_what_is_measured_is_a_defect_of_the_audit(
+    audited: Callable[..., AuditReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both real layers look at a mechanism with 0.8 of its noise; the static layer is made to prove that of an honest one."""
+
+    def boast(source: MechanismSource, config: RunConfig, *, time_limit: float) -> StaticResult:
+        return replace(
+            analyse(source, config, time_limit=time_limit), sigma_effective=(config.noise_multiplier,) * STEPS
+        )
+
+    monkeypatch.setattr("dpaudit.gate.layers.analyse", boast)
+    report = audited(
+        HONEST.replace("self.z * self.c", "0.8 * self.z * self.c"),
+        layers=(Layer.STATIC, Layer.PROPERTIES, Layer.REPLAY),
+    )
+    defects = [finding.message for finding in report.findings if finding.rule == "DPA002"]
+    assert any("step 0: measured" in message for message in defects)
+    assert any("property search" in message for message in defects)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert fold_exit_code([report]) is ExitCode.BROKEN
