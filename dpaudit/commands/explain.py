@@ -27,10 +27,13 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if result.refusal is not None:
         place = "" if result.refusal.line is None else f":{result.refusal.line}"
         refusal = f"{result.refusal.rule} {source.display}{place} {result.refusal.message}"
-    if arguments.line is not None and result.refusal is None:
-        print(explain_line(result.certificate, arguments.line).rstrip())
-        return ExitCode.ALL_ACCEPTED
-    print(explain(result.certificate, refusal, result.assumptions).rstrip())
+    if arguments.line is not None:
+        known = {"lines": result.flow} if result.refusal is not None else result.certificate
+        if refusal:
+            print(f"Nothing was proved: {refusal}")
+        print(explain_line(known, arguments.line).rstrip())
+        return ExitCode.ALL_ACCEPTED if result.refusal is None else ExitCode.INCONCLUSIVE
+    print(explain(result.certificate, refusal, result.assumptions, result.flow).rstrip())
     if result.conditional:
         print(result.conditional)
     return ExitCode.ALL_ACCEPTED if result.refusal is None else ExitCode.INCONCLUSIVE

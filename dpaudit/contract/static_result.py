@@ -19,6 +19,7 @@ class StaticResult:
         certificate: JSON-able data from which ``dpaudit.static.verify`` re-checks the bound without running the candidate.
         assumptions: what the bound takes for granted.
         conditional: what would hold if the refused value were public; empty where nothing was refused. Never an acceptance.
+        flow: after a refusal, by line of the source: what is private, noise and released there, as far as the analysis came.
         seconds: wall time.
     """
 
@@ -28,6 +29,7 @@ class StaticResult:
     certificate: Mapping[str, PlainData] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     conditional: str = ""
+    flow: Mapping[str, PlainData] = field(default_factory=dict)
     seconds: float = 0.0
 
     def __post_init__(self) -> None:

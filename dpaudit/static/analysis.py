@@ -6,20 +6,21 @@ import math
 import sys
 import time
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from dpaudit.contract import Finding, NonFinite, Relation, Rows, RunConfig, Severity, Strength
+from dpaudit.contract import Finding, NonFinite, PlainData, Relation, Rows, RunConfig, Severity, Strength
 from dpaudit.contract.source_selection import select
 from dpaudit.contract.static_result import StaticResult
 
 from . import certificate as certificates
 from .execution import Execution
 from .expressions import Table
+from .flow import flow_until
 from .hooks import Hooks
 from .instrument import HOOK, instrument
 from .lint import lint, reports_purely
@@ -54,7 +55,7 @@ def analyse_source(candidate: Candidate, config: RunConfig, *, time_limit: float
     try:
         outcome = _analyse(candidate, config, began + time_limit)
     except Refusal as refusal:
-        return _refused(candidate, config, refusal.reason, began)
+        return _refused(candidate, config, refusal.reason, began, flow_until(refusal))
     except RecursionError:
         reason = Reason(rule="DPA114", line=None, message="the expressions are nested too deeply")
         return _refused(candidate, config, reason, began)
@@ -359,7 +360,13 @@ def _conditional(candidate: Candidate, config: RunConfig, reason: Reason) -> str
     )
 
 
-def _refused(candidate: Candidate, config: RunConfig, reason: Reason, began: float) -> StaticResult:
+def _refused(
+    candidate: Candidate,
+    config: RunConfig,
+    reason: Reason,
+    began: float,
+    flow: Mapping[str, PlainData] = types.MappingProxyType({}),
+) -> StaticResult:
     finding = _finding(candidate, reason, Severity.MAJOR)
     return StaticResult(
         sigma_effective=None,
@@ -367,5 +374,6 @@ def _refused(candidate: Candidate, config: RunConfig, reason: Reason, began: flo
         findings=(finding,),
         assumptions=_assumptions(config, {}),
         conditional=_conditional(candidate, config, reason),
+        flow=dict(flow),
         seconds=time.monotonic() - began,
     )

@@ -12,6 +12,7 @@ from itertools import groupby
 from dpaudit.contract import PlainData, RunConfig
 
 from .explain import readable
+from .flow import line_notes
 from .schedule import Schedule
 from .sensitivity import PartBound
 from .session import Session
@@ -54,44 +55,6 @@ def build(schedule: Schedule, setting: StepSetting, config: RunConfig) -> dict[s
     }
     document["digest"] = digest(document)
     return document
-
-
-def line_notes(schedule: Schedule) -> dict[str, PlainData]:
-    """For every line of the candidate: what is private there, what is noise, what is released, and what bounds it."""
-    if not schedule.results:
-        return {}
-    session = schedule.results[0][1].session
-    table = session.table
-    last: dict[int, dict[str, int]] = {}
-    for x, line in enumerate(table.lines):
-        if line is not None and table.kind(x) != "c":
-            last.setdefault(line, {})[_sort_of(table.touch[x], table.has_noise(x))] = x
-    notes: dict[str, PlainData] = {}
-    for line, sorts in sorted(last.items()):
-        texts: list[PlainData] = []
-        for name, x in sorts.items():
-            low, high = table.range(x)
-            within = f", within [{low:.6g}, {high:.6g}]" if math.isfinite(low) and math.isfinite(high) else ""
-            texts.append(f"{name}: {readable(session, x)[:200]}{within}")
-        notes[str(line)] = texts
-    for step, result in schedule.results:
-        for line in sorted({r.line for r in result.session.releases if r.line is not None}):
-            found = [c for c in result.coordinates if c.line == line]
-            bound = math.sqrt(sum(p.copies * p.supremum_squared for p in result.worst))
-            text = f"released as at step {step}: contribution over noise, jointly with all else, at most {bound:.6g}"
-            if found:
-                text += f"; one sample adds {readable(result.session, found[0].contribution)[:200]}"
-                text += f", noise std {readable(result.session, found[0].noise_std)[:100]}"
-            notes.setdefault(str(line), []).append(text)  # type: ignore[union-attr]
-    return notes
-
-
-def _sort_of(touch: int, noisy: bool) -> str:
-    if noisy:
-        return "noise on private data" if touch else "noise"
-    if not touch:
-        return "public, not known in advance"
-    return "private, of several samples" if touch & (touch - 1) else "private, of one sample"
 
 
 def _number(value: float) -> PlainData:

@@ -87,14 +87,28 @@ def explain_line(certificate: Mapping[str, Any], line: int) -> str:
     return "\n".join([f"Line {line}:", *(f"  {text}" for text in found)]) + "\n"
 
 
-def explain(certificate: Mapping[str, Any], refusal: str = "", assumptions: Sequence[str] = ()) -> str:
+def _until(flow: Mapping[str, Any]) -> str:
+    if not flow:
+        return "It was refused before anything ran.\n"
+    lines = ["Up to there, line by line (what is not named is public and known):"]
+    lines.extend(f"  {line}: {text}" for line, texts in flow.items() for text in texts)
+    return "\n".join(lines) + "\n"
+
+
+def explain(
+    certificate: Mapping[str, Any],
+    refusal: str = "",
+    assumptions: Sequence[str] = (),
+    flow: Mapping[str, Any] | None = None,
+) -> str:
     """The data flow of a mechanism in words, from its certificate: what is private, what is noise, where it is released.
 
     Args:
         refusal: text of the refusal, where there is one and no certificate.
+        flow: what is known of the lines up to the refusal.
     """
     if refusal:
-        return f"Nothing was proved: {refusal}\n"
+        return f"Nothing was proved: {refusal}\n{_until(flow or {})}"
     lines = [f"Private: {certificate['rows']} rows of per-sample gradients stand for all; cell {certificate['cell']}."]
     for step in certificate["steps"]:
         where = ", ".join(str(k) for k in step["release_lines"]) or "nowhere"

@@ -79,6 +79,7 @@ def encode(result: StaticResult) -> dict[str, Any]:
         "certificate": dict(result.certificate),
         "assumptions": list(result.assumptions),
         "conditional": result.conditional,
+        "flow": dict(result.flow),
         "seconds": result.seconds,
     }
 
@@ -99,6 +100,7 @@ def decode(data: dict[str, Any], total_steps: int) -> StaticResult:
         certificate=data["certificate"],
         assumptions=tuple(str(a) for a in data["assumptions"]),
         conditional=str(data["conditional"]),
+        flow={str(line): [str(text) for text in texts] for line, texts in data["flow"].items()},
         seconds=float(data["seconds"]),
     )
 

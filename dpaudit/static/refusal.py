@@ -19,6 +19,9 @@ class Refusal(BaseException):
     every refusal when it is made, so that a bare ``except`` gains nothing.
     """
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, session: object = None) -> None:
+        """Args:
+        session: the session that was going on, for what it knew until then.
+        """
         super().__init__(f"{reason.rule} line {reason.line}: {reason.message}")
-        self.reason = reason
+        self.reason, self.session = reason, session

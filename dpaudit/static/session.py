@@ -89,7 +89,7 @@ class Session:
         """Record the refusal, then raise it. The return type only serves ``raise session.refuse(...)``."""
         reason = Reason(rule=rule, line=self.table.line if line is None else line, message=message)
         self.reasons.append(reason)
-        raise Refusal(reason)
+        raise Refusal(reason, self)
 
     def note_public(self, what: str, value: float) -> None:
         """Note a value that must not depend on the small shape that runs."""

@@ -407,6 +407,29 @@ def test_explain_says_what_a_line_holds():
     assert "nothing private" in explain_line(document, 1)
 
 
+def test_explain_after_a_refusal_shows_the_flow_up_to_it():
+    source = clip().replace("self.C /", "G[0].abs().max() * self.C /")
+    result = bound(source)
+    assert result.refusal is not None
+    assert decode(encode(result), 12).flow == result.flow
+    text = explain({}, "DPA103 here", flow=result.flow)
+    lines = source.splitlines()
+    norms = next(k for k, line in enumerate(lines, 1) if "torch.clamp" in line)
+    assert f"  {norms}: private, of several samples" in text
+    assert f"  {result.refusal.line}: REFUSED, {result.refusal.rule}" in text
+    assert text.index("private, of one sample: ") < text.index("REFUSED")
+    released = next(k for k, line in enumerate(lines, 1) if "randn_like" in line)
+    assert f"  {released}: noise: " in text
+    assert "released: " in text
+    assert "||g||" in explain_line({"lines": result.flow}, norms)
+
+
+def test_explain_says_where_nothing_ran():
+    result = bound(clip().replace("import math", "import threading"))
+    assert result.flow == {}
+    assert "before anything ran" in explain({}, "DPA116", flow=result.flow)
+
+
 def _numbers(node, path=()):
     if isinstance(node, dict | list):
         for key, part in node.items() if isinstance(node, dict) else enumerate(node):
