@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .carried_bounds import CarriedBound
 from .refusal import Refusal
 from .session import Session
 from .state import (
@@ -27,7 +28,7 @@ from .state import (
     snapshot,
 )
 from .step_numbers import Formula, evaluate
-from .stepping import Moment, StepResult, StepSetting, analyse_step, sigma_at
+from .stepping import Moment, StepResult, StepSetting, analyse_step, carried_bound, slot_atom
 
 MAXIMAL_TEMPLATES = 64
 MAXIMAL_FAILED_VARIATIONS = 4
@@ -46,6 +47,7 @@ class Template:
     plain: PlainState
     moving: frozenset[Path]
     result: StepResult
+    bound: CarriedBound
     memo: dict[tuple[float, ...], float] = field(default_factory=dict)
 
     def starts_from(self, signature: Signature, plain: PlainState) -> bool:
@@ -83,7 +85,8 @@ class Template:
         values = {f: float(evaluate(f, environment)) for f in ordered}
         key = tuple(values.values())
         if key not in self.memo:
-            self.memo[key] = sigma_at(self.result, values)
+            table = self.result.session.table
+            self.memo[key] = self.bound.sigma({slot_atom(table, formula): value for formula, value in values.items()})
         return self.memo[key], values
 
 
@@ -205,7 +208,12 @@ class ScheduleRunner:
         if result is None:
             result = analyse_step(self.setting, self._moment(moving, step, epoch))
         template = Template(
-            number=len(self.schedule.results), before=self.signature, plain=self.plain, moving=moving, result=result
+            number=len(self.schedule.results),
+            before=self.signature,
+            plain=self.plain,
+            moving=moving,
+            result=result,
+            bound=carried_bound(result),
         )
         self.schedule.results.append((step, result))
         self.templates.append(template)

@@ -6,7 +6,7 @@ variable* ``y = sum o_c``; the bound is then over a few variables ``y >= 0``, wh
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .bounds import Term, supremum
@@ -87,18 +87,6 @@ def part_shape(session: Session, part: PartBound) -> object:
 
     terms = tuple((t.weight, t.variable, shape(t.factor)) for t in part.terms)
     return part.copies, terms, tuple(sorted(part.box.items())), tuple(sorted(part.publics.items()))
-
-
-def bound_again(session: Session, parts: Sequence[PartBound], fixed: Mapping[int, float]) -> float:
-    """The bound on the squared norm over noise, for other values of the public variables."""
-    total = 0.0
-    for part in parts:
-        box = dict(part.box)
-        for public, value in fixed.items():
-            if public in part.publics:
-                box[part.publics[public]] = (value, value)
-        total += part.copies * supremum(session.table, part.terms, part.norms, part.publics, box)
-    return total
 
 
 # ---- from coordinates to groups -----------------------------------------------------------------------------------

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from .carried_bounds import CarriedBound, sigma_of
 from .contribution import Coordinate, contributions
 from .execution import Execution
 from .expressions import Table
 from .hooks import Hooks, SlotBridge
 from .public_values import PublicValues
 from .refusal import Refusal
-from .sensitivity import ROUNDING_SLACK, PartBound, bound_again, bound_parts, part_shape
+from .sensitivity import PartBound, bound_parts
 from .session import Branch, Release, Session
 from .shapes import Shrinking
 from .state import PlainState, Signature, joined_signature, plain_state, prepare, put_numbers, signature_after
@@ -126,6 +127,12 @@ class Moment:
 def slot_atom(table: Table, formula: Formula) -> int:
     """The public unknown that stands for a formula."""
     return table.public(("slot", formula), (0.0, math.inf))
+
+
+def carried_bound(result: StepResult) -> CarriedBound:
+    """The bound of an analysed step for other values of its public unknowns."""
+    table = result.session.table
+    return CarriedBound(result.alternatives, [slot_atom(table, formula) for formula in result.slots])
 
 
 def analyse_step(setting: StepSetting, moment: Moment) -> StepResult:
@@ -389,28 +396,6 @@ def _worst(
         plain=paths[0].plain,
         mechanism=paths[0].mechanism,
     )
-
-
-def sigma_at(result: StepResult, values: Mapping[Formula, float]) -> float:
-    """The bound of an analysed step for other values of its public unknowns; 0 where none is proved."""
-    table = result.session.table
-    fixed = {slot_atom(table, formula): value for formula, value in values.items()}
-    lowest = float("inf")
-    for session, rows in result.alternatives:
-        seen: set[object] = set()
-        for parts in rows:
-            alike = tuple(part_shape(session, part) for part in parts)
-            if alike not in seen:
-                seen.add(alike)
-                lowest = min(lowest, sigma_of(bound_again(session, parts, fixed)))
-    return lowest
-
-
-def sigma_of(squared: float) -> float:
-    """Noise multiplier from a bound on the squared norm of contribution over noise, rounded down."""
-    if not squared < float("inf"):
-        return 0.0
-    return squared**-0.5 * (1 - ROUNDING_SLACK) if squared > 0 else float("inf")
 
 
 def _check_fresh(session: Session) -> None:

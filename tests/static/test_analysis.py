@@ -11,7 +11,16 @@ import pytest
 import torch
 
 from dpaudit.contract import Cell, Relation, Rows, RunConfig, Sampler
-from dpaudit.static import Candidate, CertificateError, analyse, analyse_source, explain, explain_line, verify
+from dpaudit.static import (
+    Candidate,
+    CertificateError,
+    analyse,
+    analyse_source,
+    carried_bounds,
+    explain,
+    explain_line,
+    verify,
+)
 from dpaudit.static.process import decode, encode
 from dpaudit.static.verify import digest
 
@@ -405,6 +414,18 @@ def test_explain_says_what_a_line_holds():
     assert "noise" in explain_line(document, released)
     assert "private, of one sample" in explain_line(document, clipped)
     assert "nothing private" in explain_line(document, 1)
+
+
+@pytest.mark.parametrize(
+    "std", ["self.sigma * self.C * (2.0 - step / 100)", "(self.sigma + 1 / (step + 1)) * self.C * math.sqrt(step + 1)"]
+)
+@pytest.mark.parametrize("clipped", ["self.C /", "self.C * (1 + step) /"])
+def test_a_bound_that_is_scaled_is_the_one_that_is_searched_for_again(monkeypatch, std, clipped):
+    source = clip(std=std).replace("self.C /", clipped)
+    scaled = bound(source, steps=6).sigma_effective
+    monkeypatch.setattr(carried_bounds, "_taken_out", lambda table, part, _: carried_bounds._Part(part=part, powers={}))
+    assert len(set(scaled)) > 6
+    assert scaled == pytest.approx(bound(source, steps=6).sigma_effective, rel=1e-7)
 
 
 def test_explain_after_a_refusal_shows_the_flow_up_to_it():
