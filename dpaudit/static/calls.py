@@ -6,7 +6,7 @@ import itertools
 import logging
 import random
 import warnings
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from . import builtin_twins
 from .arrays import ArrayProxy
+from .callables import as_tensor, hashable, is_python, is_torch, plain_type
 from .noise_twins import TWINS, NormalTwin
 from .scalars import Tracked
-from .shape_numbers import is_shape_number, lost_value, plain_value, size_value
+from .shape_numbers import lost_value, plain_value, size_value
 from .step_numbers import LIFTED, StepFloat, StepInt, is_plain, is_step_number, lift, plain_number
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Calls:
             session.refuse("DPA112", "randomness outside the watched generators")
         if name in {"default_rng", "RandomState"}:
             session.refuse("DPA112", "a generator of the mechanism's own, whose state is its to choose")
-        if _hashable(function) and function in _OUTSIDE:
+        if hashable(function) and function in _OUTSIDE:
             session.refuse("DPA116", f"{name} is outside the verified subset of Python")
 
     # ---- what is done -----------------------------------------------------------------------------------------
@@ -207,15 +208,15 @@ class Calls:
             return (result,)
         if function is zip:
             return (self._zip(args, kwargs),)
-        if function in _QUESTIONS if _hashable(function) else False:
+        if function in _QUESTIONS if hashable(function) else False:
             return (function(*args, **kwargs),)
         if function is type and len(args) == 1:
-            return (_plain_type(args[0]),)
+            return (plain_type(args[0]),)
         if function is getattr:
             return (function(*args, **kwargs),)
-        if _hashable(function) and function in _PASSING and not kwargs and len(args) <= 1:
+        if hashable(function) and function in _PASSING and not kwargs and len(args) <= 1:
             return (function(*args),)
-        if _hashable(function) and function in _SCALARS and args and isinstance(args[0], Tracked):
+        if hashable(function) and function in _SCALARS and args and isinstance(args[0], Tracked):
             return (args[0],)
         return None
 
@@ -225,20 +226,20 @@ class Calls:
         """Numbers from steps: kept in a formula where the function allows it, used by tensors, or pinned."""
         listed = args[0] if len(args) == 1 and isinstance(args[0], list | tuple) else None
         values = tuple(listed) if listed is not None else args
-        liftable = _hashable(function) and function in LIFTED and not kwargs
+        liftable = hashable(function) and function in LIFTED and not kwargs
         if liftable and any(map(is_step_number, values)) and all(map(is_plain, values)):
             return args, kwargs, (lift(LIFTED[function], *values),)
         owner = getattr(function, "__self__", None)
         name = getattr(function, "__name__", "")
         if isinstance(owner, list | dict | set) and name in _HOLDING:
             return args, kwargs, None
-        if (_hashable(function) and function in _SINKS) or getattr(function, "__module__", "") == "logging":
+        if (hashable(function) and function in _SINKS) or getattr(function, "__module__", "") == "logging":
             return tuple(map(plain_number, args)), kwargs, None
         if isinstance(owner, logging.Logger):
             return tuple(map(plain_number, args)), kwargs, None
         if isinstance(owner, list | dict | set) and name in _TRUTHS_OF_ORDER | {"index", "count", "remove"}:
             self.pin_inside(owner)
-        tensors = _is_torch(function) and not isinstance(function, type)
+        tensors = is_torch(function) and not isinstance(function, type)
         return tuple(self._step(a, tensors) for a in args), {k: self._step(v, tensors) for k, v in kwargs.items()}, None
 
     def _step(self, value: Any, tensors: bool) -> Any:
@@ -259,11 +260,11 @@ class Calls:
             self.escape(f"{name} with a key")
 
     def _plain_call(self, function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if _is_torch(function):
-            if _is_python(function) and any(self.holds_tracked(a) for a in (*args, *kwargs.values())):
+        if is_torch(function):
+            if is_python(function) and any(self.holds_tracked(a) for a in (*args, *kwargs.values())):
                 # Python code of torch would read a tracked number as a plain float: it gets a tensor.
-                args = tuple(_as_tensor(a) for a in args)
-                kwargs = {k: _as_tensor(v) for k, v in kwargs.items()}
+                args = tuple(as_tensor(a) for a in args)
+                kwargs = {k: as_tensor(v) for k, v in kwargs.items()}
             return function(*args, **kwargs)
         if isinstance(getattr(function, "__self__", None), _CONTAINER_TYPES):
             if not (isinstance(getattr(function, "__self__", None), list) and name in {"append", "extend"}):
@@ -343,53 +344,3 @@ class Calls:
 _HOLDING = frozenset(
     {"append", "extend", "setdefault", "update", "get", "add", "copy", "clear", "keys", "values", "items"}
 )
-
-
-def _plain_type(value: Any) -> type:
-    """The type that the value has where nobody watches."""
-    if isinstance(value, Tracked):
-        return float
-    if is_step_number(value) or is_shape_number(value):
-        return int if isinstance(value, int) else float
-    return np.ndarray if isinstance(value, ArrayProxy) else type(value)
-
-
-def _hashable(function: Any) -> bool:
-    try:
-        hash(function)
-    except TypeError:
-        return False
-    return True
-
-
-def _as_tensor(value: Any) -> Any:
-    if isinstance(value, Tracked):
-        return torch.tensor(value, dtype=torch.float64)
-    if type(value) in {list, tuple}:
-        return type(value)(_as_tensor(v) for v in value)
-    return value
-
-
-def _is_torch(function: Any) -> bool:
-    module = getattr(function, "__module__", None) or ""
-    owner = getattr(function, "__self__", None)
-    return (
-        module.split(".")[0] == "torch" or isinstance(owner, Tensor | ArrayProxy) or _is_torch_builtin(function, owner)
-    )
-
-
-def _is_python(function: Any) -> bool:
-    """Whether torch runs it in Python, out of sight, and not as a call that the function mode sees first."""
-    if isinstance(function, MethodType):
-        return not isinstance(function.__self__, Tensor | ArrayProxy)
-    if isinstance(function, type):
-        return True
-    module = getattr(function, "__module__", "") or ""
-    return isinstance(function, FunctionType) and module not in {"torch._tensor", "torch.functional"}
-
-
-def _is_torch_builtin(function: Any, owner: Any) -> bool:
-    if not isinstance(function, BuiltinFunctionType):
-        return False
-    name = getattr(owner, "__name__", "") if isinstance(owner, ModuleType | type) else ""
-    return name.split(".")[0] == "torch" or "_VariableFunctions" in str(getattr(function, "__qualname__", ""))
