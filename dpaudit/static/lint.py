@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 
+from .reach import reach
 from .refusal import Reason
 
 ALLOWED_IMPORTS = frozenset(
@@ -34,7 +35,7 @@ _FORBIDDEN_NAMES = frozenset(
         "delattr",
     }
 )
-_FORBIDDEN_ATTRIBUTES = frozenset(
+FORBIDDEN_ATTRIBUTES = frozenset(
     {
         "_C", "__globals__", "__code__", "__closure__", "__subclasses__", "__bases__", "__mro__", "f_back", "f_locals",
         "__builtins__", "gi_frame", "_getframe", "__torch_function__", "__torch_dispatch__", "modules", "environ",
@@ -57,7 +58,7 @@ def lint(source: str | ast.Module) -> tuple[list[Reason], list[Reason]]:
         tree = ast.parse(source) if isinstance(source, str) else source
     except SyntaxError:
         return [], []
-    found = sorted([*_walk(tree), *_stores(tree)], key=lambda r: (r.line or 0, r.rule))
+    found = sorted([*_walk(tree), *_stores(tree), *reach(tree)], key=lambda r: (r.line or 0, r.rule))
     return found, []
 
 
@@ -81,7 +82,7 @@ def _walk(tree: ast.Module) -> Iterator[Reason]:
                 )
             case ast.Name() if node.id in _FORBIDDEN_NAMES and isinstance(node.ctx, ast.Load):
                 yield _reason("DPA116", node.lineno, f"{node.id} is outside the verified subset of Python")
-            case ast.Attribute() if node.attr in _FORBIDDEN_ATTRIBUTES:
+            case ast.Attribute() if node.attr in FORBIDDEN_ATTRIBUTES:
                 yield _reason(
                     "DPA116", node.lineno, f"the attribute {node.attr} is outside the verified subset of Python"
                 )
