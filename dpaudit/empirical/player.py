@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dpaudit.contract.guard import Guard
 from dpaudit.probe.loading import CandidateError, load_candidate
 from dpaudit.probe.session import Constructor, Session
-from dpaudit.probe.worker import Answers, limit_resources
+from dpaudit.probe.worker import Answers, confine
 from dpaudit.probe.world import Snapshot, UncopyableState
 
 from .batches import Batches
@@ -144,9 +144,9 @@ def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    limit_resources(_MEMORY_MIB, file_mib=1024)
     guard = Guard(request["path"], Path.cwd())
     guard.install()
+    confine(_MEMORY_MIB, file_mib=1024)
     answers.send({"ready": True})
     players: dict[tuple[bool, bool], Player] = {}
     for number, line in enumerate(orders):

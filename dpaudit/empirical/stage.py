@@ -5,6 +5,7 @@ when an order takes too long and at the end.
 """
 
 import json
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpaudit.contract import AuditBrokenError, RunConfig, Sampler
+from dpaudit.contract.scratch import remove_tree
 from dpaudit.probe import MechanismSource
 from dpaudit.probe.isolated_process import START_LIMIT, IsolatedProcess
 
@@ -59,11 +61,11 @@ class Stage:
         self._patience = patience
         self._tick = tick
         self._drawn = drawn
-        self._folder = tempfile.TemporaryDirectory(prefix="dpaudit-")
+        self._folder = Path(tempfile.mkdtemp(prefix="dpaudit-"))
         self._process: IsolatedProcess | None = None
 
     def __enter__(self) -> "Stage":
-        home = Path(self._folder.name)
+        home = self._folder
         (home / "work").mkdir()
         request = {
             "text": self._source.text,
@@ -126,8 +128,10 @@ class Stage:
         return self._load(str(answer["file"]), setup, trials), float(answer["seconds"])
 
     def _load(self, name: str, setup: Setup, trials: int) -> Floats:
-        path = Path(self._folder.name) / "work" / Path(name).name
+        path = self._folder / "work" / Path(name).name
         try:
+            if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would never end, a link lead elsewhere
+                raise OSError(f"{path.name} is no regular file")
             played: Floats = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise AuditBrokenError(f"attack: the player's file cannot be read: {error}") from None
@@ -142,4 +146,4 @@ class Stage:
         process, self._process = self._process, None
         if process is not None:
             process.stop()
-        self._folder.cleanup()
+        remove_tree(self._folder)

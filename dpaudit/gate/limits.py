@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from dpaudit.contract import Layer, LayerRecord, NonFinite, Outcome, RunConfig, Sampler
+from dpaudit.contract.kernel_barrier import barrier
 
 
 def assumptions(config: RunConfig, *, ledgers: int) -> Iterator[str]:
@@ -28,6 +29,8 @@ def assumptions(config: RunConfig, *, ledgers: int) -> Iterator[str]:
     yield "The random generators of torch, numpy and Python are taken as ideal sources."
     yield "Noise and sums are real numbers: attacks on floating-point noise (Mironov 2012) are outside this audit."
     yield "Choosing hyper-parameters or epochs by looking at private data is not charged."
+    if lacks := barrier():
+        yield f"The isolation of the mechanism is incomplete on this machine: {'; '.join(lacks)}."
     yield "The author may be mistaken or over-eager, but does not attack the interpreter with native code."
 
 

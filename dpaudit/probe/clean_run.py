@@ -86,19 +86,28 @@ def follow(
 def _guard(path: str, memory_mib: int) -> None:
     """Refuse what the worker refuses, without importing dpaudit, and limit memory as there."""
     import resource
-    from importlib.util import module_from_spec, spec_from_file_location
     from pathlib import Path
 
-    spec = spec_from_file_location("_guard", Path(__file__).parents[1] / "contract" / "guard.py")
-    if spec is None or spec.loader is None:
-        raise ImportError("guard.py does not lie in the folder contract")
-    module = module_from_spec(spec)
-    sys.modules["_guard"] = module
-    spec.loader.exec_module(module)
-    module.Guard(path, Path.cwd()).install()
+    guard, kernel_barrier = _by_file("guard"), _by_file("kernel_barrier")
+    guard.Guard(path, Path.cwd()).install()
     resource.setrlimit(resource.RLIMIT_DATA, (memory_mib * 2**20,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**26, 2**26))
+    kernel_barrier.raise_barrier(Path.cwd())
+
+
+def _by_file(name: str) -> Any:
+    """A module of the folder contract that needs nothing else of dpaudit."""
+    from importlib.util import module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    spec = spec_from_file_location("_" + name, Path(__file__).parents[1] / "contract" / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{name}.py does not lie in the folder contract")
+    module = module_from_spec(spec)
+    sys.modules["_" + name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _main() -> None:

@@ -83,19 +83,23 @@ class IsolatedProcess:
     def answer(self, limit: float, *, tick: Callable[[], None] | None = None) -> dict[str, Any] | None:
         """The next answer; ``None`` after ``limit`` seconds (then :attr:`hung`), or at the end of the process.
 
-        Lines that are no JSON object are passed over. ``tick`` is called about five times a second while waiting.
+        Lines that are no JSON object are passed over; what floods the pipe gets no more time than what is silent. ``tick`` is
+        called about five times a second while waiting.
         """
         assert self._process.stdout is not None
         self.hung = False
         deadline = time.monotonic() + limit
         while True:
-            while b"\n" in self._buffer:
+            while b"\n" in self._buffer and time.monotonic() <= deadline:
                 line, self._buffer = self._buffer.split(b"\n", 1)
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     message = json.loads(line)
                     if isinstance(message, dict):
                         return message
             left = max(0.0, deadline - time.monotonic())
+            if left == 0 and b"\n" in self._buffer:
+                self.hung = True
+                return None
             ready, _, _ = select.select(
                 [self._process.stdout], [], [], left if tick is None else min(left, _TICK_SECONDS)
             )

@@ -87,7 +87,7 @@ def describe(error: BaseException, limit: int = 300) -> str:
     """``TypeName: text`` in one line, cut to ``limit`` characters."""
     try:
         text = " ".join(str(error).split())
-    except Exception:
+    except BaseException:  # the text is the candidate's code too
         text = "(its text cannot be shown)"
     text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."

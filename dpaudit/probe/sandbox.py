@@ -7,14 +7,13 @@ those of :func:`dpaudit.probe.worker.serve`.
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dpaudit.contract import AuditBrokenError, Severity, Strength
+from dpaudit.contract.scratch import scratch_folder
 
 from .isolated_process import START_LIMIT, IsolatedProcess
 from .messages import InvalidMessage, Request, Result, decode_result, encode_request
@@ -66,9 +65,7 @@ def ask(
     Raises:
         AuditBrokenError: the worker failed through no doing of the candidate.
     """
-    with tempfile.TemporaryDirectory(prefix="dpaudit-") as folder:
-        home = Path(folder)
-        (home / "work").mkdir()
+    with scratch_folder() as home:
         (home / "request.json").write_text(encode_request(request), encoding="utf-8")
         traces = home / "traces.txt"
         arguments = [str(home / "request.json"), str(traces)]

@@ -17,7 +17,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 
 import dpaudit
 from dpaudit.contract import Severity, Strength
+from dpaudit.contract.scratch import scratch_folder
 from dpaudit.contract.source_selection import select
 
 from .candidates import shrink
@@ -146,9 +146,7 @@ def _by_samples(request: Request, at: int) -> Comparison:
 
 def run_clean(request: Request, wanted: list[dict[str, Any]], *, watched: bool = False) -> CleanAnswer:
     """Make the runs of some plans in a process of their own, without instrumentation; with ``watched``, under the tape."""
-    with tempfile.TemporaryDirectory(prefix="dpaudit-") as folder:
-        home = Path(folder)
-        (home / "work").mkdir()
+    with scratch_folder() as home:
         tree = select(ast.parse(request.text, filename=request.path), request.class_name)
         content = {
             "text": ast.unparse(tree), "path": request.path, "class_name": request.class_name, "plans": wanted,
@@ -223,13 +221,15 @@ def _wait(home: Path, answer: Path, limit: float, watched: bool) -> str:
     if watched:
         what = ["-m", "dpaudit.probe.watched_run"]
         environment["PYTHONPATH"] = str(Path(dpaudit.__file__).resolve().parent.parent)
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-s", *what, str(home / "request.json"), str(answer)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        env=environment, cwd=work, start_new_session=True,
-    )  # fmt: skip
+    errors = home / "errors.txt"
+    with errors.open("wb") as stream:  # a file, which has a largest size, and not a pipe into this process's memory
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-s", *what, str(home / "request.json"), str(answer)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stream,
+            env=environment, cwd=work, start_new_session=True,
+        )  # fmt: skip
     try:
-        _, errors = process.communicate(timeout=limit)
+        process.wait(timeout=limit)
     except subprocess.TimeoutExpired:
         return f"it did not end within {limit:.0f} s"
     finally:
@@ -237,7 +237,10 @@ def _wait(home: Path, answer: Path, limit: float, watched: bool) -> str:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if process.returncode:
-        last = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+        with errors.open("rb") as stream:
+            stream.seek(max(0, errors.stat().st_size - 4096))
+            said = stream.read().decode("utf-8", "replace")
+        last = said.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
         return last[0][:300]
     return ""
 
@@ -249,7 +252,7 @@ def _decoded(text: str, failure: str, wanted: int) -> CleanAnswer:
     try:
         answers = json.loads(text)
         statistics = tuple([(float(a), float(b)) for a, b in answer] for answer in answers)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         return CleanAnswer((), f"its answer cannot be read: {error}")
     if len(statistics) != wanted:
         return CleanAnswer((), f"it answered {len(statistics)} of {wanted} plans")

@@ -26,15 +26,15 @@ def _main() -> None:
     from dpaudit.contract.guard import Guard
 
     from .examination import prepare
-    from .worker import limit_resources
+    from .worker import confine
 
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     answer = open(sys.argv[2], "w", encoding="utf-8")  # noqa: SIM115 - opened before the candidate may open nothing
     prepare(0)
-    candidate = load_candidate(request["text"], request["path"], request["class_name"])
     guard = Guard(request["path"], Path.cwd())
     guard.install()
-    limit_resources(request["memory_limit_mib"])
+    confine(request["memory_limit_mib"])
+    candidate = load_candidate(request["text"], request["path"], request["class_name"])
     answers = [watched_statistics(candidate, plan) for plan in request["plans"]]
     guard.off()
     answer.write(json.dumps(answers))

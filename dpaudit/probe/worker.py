@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dpaudit.contract.guard import Attempt, Guard
+from dpaudit.contract.kernel_barrier import raise_barrier
 
 from .messages import Request, decode_request, encode_result
 
@@ -44,13 +45,18 @@ class Answers:
         self.send({"fault": traceback.format_exc(limit=-8)[-2000:]})
 
 
-def limit_resources(memory_mib: int, *, file_mib: int = 64) -> None:
-    """Limit private memory and the size of files. Address space cannot be limited: torch reserves far more than it uses."""
+def confine(memory_mib: int, *, file_mib: int = 64) -> None:
+    """Limit private memory and the size of files, and let the kernel refuse what the guard refuses.
+
+    Files can be written below the working directory only. Address space cannot be limited: torch reserves far more than it
+    uses. Call it with one thread, after everything that has to be opened for writing was opened.
+    """
     import resource
 
     resource.setrlimit(resource.RLIMIT_DATA, (memory_mib * 2**20,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_mib * 2**20,) * 2)
+    raise_barrier(Path.cwd())
 
 
 def serve(examine: Examine) -> None:
@@ -69,7 +75,7 @@ def serve(examine: Examine) -> None:
         prepare(request.seed)
         guard = Guard(request.path, Path.cwd())
         guard.install()
-        limit_resources(request.memory_limit_mib)
+        confine(request.memory_limit_mib)
         answers.send({"ready": True})
         faulthandler.dump_traceback_later(0.95 * request.time_limit, file=traces)
         result = examine(request, guard.attempts, answers.send)

@@ -6,7 +6,6 @@ answers nonsense is a refusal.
 
 import json
 import sys
-import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,13 +13,15 @@ from typing import Any
 
 from dpaudit.contract import Cell, Finding, NonFinite, Relation, Rows, RunConfig, Sampler, Severity, Strength
 from dpaudit.contract.guard import Guard
+from dpaudit.contract.scratch import scratch_folder
 from dpaudit.contract.static_result import StaticResult
 from dpaudit.contract.words import Calibration
 from dpaudit.probe.isolated_process import START_LIMIT, IsolatedProcess
 from dpaudit.probe.source import MechanismSource
-from dpaudit.probe.worker import Answers, limit_resources
+from dpaudit.probe.worker import Answers, confine
 
 from .analysis import DEFAULT_TIME_LIMIT, Candidate, analyse_source
+from .tripwire import Tripwire
 
 
 def analyse(source: MechanismSource, config: RunConfig, *, time_limit: float = DEFAULT_TIME_LIMIT) -> StaticResult:
@@ -41,11 +42,13 @@ def analyse(source: MechanismSource, config: RunConfig, *, time_limit: float = D
         "config": asdict(config),
         "time_limit": time_limit,
     }
-    with tempfile.TemporaryDirectory(prefix="dpaudit-") as folder:
-        request_path = Path(folder) / "request.json"
+    with scratch_folder() as home:
+        request_path = home / "request.json"
         request_path.write_text(json.dumps(request), encoding="utf-8")
-        with IsolatedProcess("dpaudit.static.process", [str(request_path)], Path(folder)) as process:
-            answer = process.answer(START_LIMIT + time_limit)
+        with IsolatedProcess("dpaudit.static.process", [str(request_path)], home / "work") as process:
+            answer = process.answer(START_LIMIT)
+            if answer is not None and "ready" in answer:
+                answer = process.answer(time_limit + _GRACE)
             hung, exit_code = process.hung, process.stop()
     if hung:
         return _failed(source, "DPA114", f"the analysis did not end within {time_limit:g} s", began)
@@ -57,6 +60,8 @@ def analyse(source: MechanismSource, config: RunConfig, *, time_limit: float = D
 
 
 _MEMORY_MIB = 4096
+_GRACE = 10.0
+"""Seconds beyond the analysis's own time limit, in which it says itself that time is up."""
 
 
 def _failed(source: MechanismSource, rule: str, message: str, began: float) -> StaticResult:
@@ -153,10 +158,26 @@ def main() -> None:
     candidate = Candidate(source=request["source"], filename=request["filename"], class_name=request["class_name"])
     guard = Guard(candidate.filename, Path.cwd())
     guard.install()
-    limit_resources(_MEMORY_MIB)
+    confine(_MEMORY_MIB)
+    answers.send({"ready": True})
+    tripwire = Tripwire()
     result = analyse_source(candidate, config, time_limit=float(request["time_limit"]))
     guard.off()
+    if (changed := tripwire.changed()) is not None:
+        result = _tampered(candidate, changed)
     answers.send({"result": encode(replace(result, findings=(*result.findings, *_refused(guard, candidate))))})
+
+
+def _tampered(candidate: Candidate, name: str) -> StaticResult:
+    finding = Finding(
+        rule="DPA116",
+        severity=Severity.MAJOR,
+        strength=Strength.HEURISTIC,
+        message=f"{name} is another function after the analysis than before: the mechanism changed what it is analysed with",
+        file=candidate.filename,
+        line=None,
+    )
+    return StaticResult(sigma_effective=None, refusal=finding, findings=(finding,))
 
 
 def _refused(guard: Guard, candidate: Candidate) -> tuple[Finding, ...]:
