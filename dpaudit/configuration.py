@@ -67,9 +67,14 @@ def read_configuration(path: Path) -> Mapping[str, object]:
     """The table ``[tool.dpaudit]`` of ``path``, checked; empty if there is none."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise DataError(f"{path}: expected TOML, got {error}") from None
-    table = document.get("tool", {}).get("dpaudit", {})
+    tools = document.get("tool", {})
+    if not isinstance(tools, dict):
+        raise DataError(f"{path}: [tool]: expected a table, got {tools!r:.60}")
+    table = tools.get("dpaudit", {})
     if not isinstance(table, dict):
         raise UsageError(f"{path}: [tool.dpaudit]: expected a table, got {table!r}")
     for key, value in table.items():

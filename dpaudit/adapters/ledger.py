@@ -4,7 +4,7 @@ The format is described in ``docs/howto-ledger.md``: a first line of facts, then
 """
 
 import json
-import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str, Any]
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: expected a JSON object, got {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
@@ -110,7 +110,7 @@ def _config(path: Path, facts: Mapping[str, Any]) -> RunConfig:
         )
     except DataError:
         raise
-    except (UsageError, ValueError, TypeError) as error:
+    except (UsageError, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{path}, line 1: {error}") from None
 
 
@@ -136,7 +136,7 @@ def _number(path: Path, line: int, row: Mapping[str, Any], key: str) -> float | 
     value = row.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
         raise DataError(f"{path}, line {line}: {key}: expected a finite number >= 0 or null, got {value!r}")
     return float(value)
 

@@ -9,7 +9,7 @@ from .bracket import Bracket
 from .curves import CurvesRecord
 from .finding import Finding, PlainData
 from .run_config import RunConfig
-from .words import ExitCode, Layer, NoiseClass, Outcome, Verdict
+from .words import ExitCode, Layer, NoiseClass, Outcome, Severity, Verdict
 
 SCHEMA = "dpaudit.report/1"
 
@@ -129,6 +129,24 @@ class AuditReport:
     def as_expected(self) -> bool | None:
         """Whether the verdict is among the expected ones; ``None`` where nothing was expected."""
         return self.verdict in self.expected if self.expected else None
+
+    @property
+    def lacks_for_acceptance(self) -> str:
+        """What an ACCEPTED report itself must hold, and this one does not; empty if nothing.
+
+        No proof of the verdict: a report that somebody wrote by hand can hold all of it. ``dpaudit verify`` re-checks.
+        """
+        upper = self.epsilon.replayed.upper
+        if upper is None or not upper <= self.epsilon.target:
+            return "an upper end of epsilon at most the target"
+        if not self.epsilon.target <= self.config.target_epsilon:
+            return "a target that is the run's"
+        passed = {record.layer for record in self.layers if record.ran and record.outcome is Outcome.PASSED}
+        if missing := [layer for layer in (Layer.STATIC, Layer.PROPERTIES, Layer.REPLAY) if layer not in passed]:
+            return f"the layer {missing[0]} run and PASSED"
+        if any(finding.severity is not Severity.MINOR for finding in self.findings):
+            return "no finding worse than MINOR"
+        return ""
 
     @property
     def broken(self) -> bool:

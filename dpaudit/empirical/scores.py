@@ -8,7 +8,6 @@ optionally ``id``, unique over both.
 
 import csv
 import math
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +62,12 @@ def read_npz(path: Path) -> Scores:
     """
     _require_file(path)
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as stream:
+            data = np.load(stream, allow_pickle=False)
+            if not isinstance(data, np.lib.npyio.NpzFile):
+                raise ValueError("a single array")
             arrays = {name: data[name] for name in data.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive raises many kinds
         raise DataError(
             f"{path}: expected an .npz file of plain arrays, got one that cannot be read: {error}"
         ) from None

@@ -52,7 +52,7 @@ def read_expectations(path: Path, preset: str) -> Mapping[Path, Expectation]:
         raise UsageError(
             f"--expect: cannot read {path}: {error.strerror}; give a TOML file of expected verdicts"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise DataError(f"{path}: expected TOML, got {error}") from None
     expectations = {}
     for name, table in tables.items():

@@ -48,7 +48,7 @@ def read_audit(node: Node) -> AuditReport:
         *attacked,
         *curved,
     )
-    return AuditReport(
+    report = AuditReport(
         mechanism=part["mechanism"].text(),
         class_name=part["class"].text(),
         verdict=part["verdict"].word(Verdict),
@@ -73,6 +73,9 @@ def read_audit(node: Node) -> AuditReport:
         attacks=tuple(read_attack(member) for member in part["attacks"].items()) if attacked else (),
         **({"curves": read_curves(part["curves"])} if curved else {}),
     )
+    if report.verdict is Verdict.ACCEPTED and (lack := report.lacks_for_acceptance):
+        part["verdict"].refuse(f"with ACCEPTED {lack}")
+    return report
 
 
 def _epsilon(node: Node) -> EpsilonRecord:

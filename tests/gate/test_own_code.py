@@ -23,8 +23,8 @@ from dpaudit.contract import (
     Strength,
     UsageError,
 )
-from dpaudit.gate import limits, plan_layers
 from dpaudit.gate import layers as gate_layers
+from dpaudit.gate import limits, plan_layers
 from dpaudit.gate.layers import broken_measurement, run_layers
 from dpaudit.probe import MechanismSource
 from dpaudit.properties.result import PropertyResult, WorstContribution
@@ -58,7 +58,14 @@ def source(tmp_path):
 def run(monkeypatch, source: MechanismSource):
     asked: dict[str, float] = {}
 
-    def begin(*, static=PROVED, found=FOUND, measurement=MEASURED, layers=(Layer.STATIC, Layer.PROPERTIES, Layer.REPLAY), **more):
+    def begin(
+        *,
+        static=PROVED,
+        found=FOUND,
+        measurement=MEASURED,
+        layers=(Layer.STATIC, Layer.PROPERTIES, Layer.REPLAY),
+        **more,
+    ):
         def answer(name, value):
             def call(*arguments, time_limit=None, **rest):
                 asked[name] = time_limit
@@ -115,7 +122,9 @@ def test_a_usage_error_passes_through(run):
 
 def test_a_refusal_is_inconclusive_and_named_once(run):
     for findings in ((), (REFUSAL,)):
-        refused = StaticResult(sigma_effective=None, refusal=REFUSAL, findings=findings, conditional="If it were public, 1.")
+        refused = StaticResult(
+            sigma_effective=None, refusal=REFUSAL, findings=findings, conditional="If it were public, 1."
+        )
         runs, records = run(static=refused)
         assert records[Layer.STATIC].outcome is Outcome.INCONCLUSIVE
         assert records[Layer.STATIC].summary == "refused: no noise If it were public, 1."
@@ -211,7 +220,9 @@ def test_what_is_assumed_depends_on_the_run(monkeypatch):
     )
     assert any("DECLARED sampler" in text for text in plain)
     assert any("rows with a NaN or an Inf" in text for text in plain)
-    assert not any("incomplete" in text or "in a fresh uniform order" in text or "Before the first" in text for text in plain)
+    assert not any(
+        "incomplete" in text or "in a fresh uniform order" in text or "Before the first" in text for text in plain
+    )
     recorded = tuple(limits.assumptions(CONFIG, ledgers=2))
     assert any(text.startswith("2 training run(s)") for text in recorded)
     assert not any("DECLARED sampler" in text for text in recorded)

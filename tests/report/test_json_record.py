@@ -20,6 +20,7 @@ from dpaudit.contract import (
     LayerRecord,
     RunConfig,
     SigmaRecord,
+    Verdict,
 )
 from dpaudit.report import from_json, to_json
 
@@ -83,7 +84,7 @@ def test_relied_upon_keys(rejected_report: AuditReport) -> None:
 
 def test_infinity_is_the_string_inf(accepted_report: AuditReport) -> None:
     spent = dataclasses.replace(accepted_report.epsilon, reported=math.inf, replayed=Bracket(lower=3.5, upper=math.inf))
-    text = to_json([dataclasses.replace(accepted_report, epsilon=spent)])
+    text = to_json([dataclasses.replace(accepted_report, epsilon=spent, verdict=Verdict.INCONCLUSIVE)])
     epsilon = json.loads(text)["audits"][0]["epsilon"]
     assert epsilon["reported"] == "inf"
     assert epsilon["replayed"] == [3.5, "inf"]
