@@ -92,7 +92,7 @@ def test_all_layers_are_recorded_in_order_and_what_they_found_is_kept(run):
     assert records[Layer.STATIC].seconds == 0.5
     assert records[Layer.REPLAY].seconds >= 0.25
     assert records[Layer.EMPIRICAL] == LayerRecord(
-        layer=Layer.EMPIRICAL, outcome=Outcome.NOT_APPLICABLE, ran=False, summary="not run"
+        layer=Layer.EMPIRICAL, outcome=Outcome.NOT_APPLICABLE, ran=False, summary="not among the layers asked for"
     )
     assert all(records[layer].ran for layer in (Layer.STATIC, Layer.PROPERTIES, Layer.REPLAY))
     assert runs.worst_found == 1.0

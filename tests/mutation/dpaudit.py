@@ -256,12 +256,13 @@ def survives(mutant: Mutant | None, tests: Sequence[str], limit: float = _DEFAUL
 def main() -> int:
     """Exit 0 if every survivor is known to be equivalent, 1 if not, 2 if the tests fail without a change."""
     parser = argparse.ArgumentParser(description="mutation testing of dpaudit's own code")
-    parser.add_argument("--only", default="", help="part of a module's path")
+    parser.add_argument("--only", default="", help="parts of modules' paths, separated by commas")
     parser.add_argument("--sample", type=int, default=12, help="mutants a module; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for dpaudit.json and dpaudit.md")
     arguments = parser.parse_args()
-    chosen = [module for module in TESTS if arguments.only in module]
+    parts = arguments.only.split(",")
+    chosen = [module for module in TESTS if any(part in module for part in parts)]
     if not chosen:
         parser.error(f"no module's path contains {arguments.only!r}")
     for name in _THIRD_PARTY:
@@ -292,7 +293,7 @@ def main() -> int:
         )
     unexplained = [row for row in rows if not row["killed"] and not row["equivalent"]]
     if arguments.out:
-        _write(arguments.out, rows, f"--sample {arguments.sample} --seed {arguments.seed}")
+        _write(arguments.out, rows, f"--only {arguments.only} --sample {arguments.sample} --seed {arguments.seed}")
     return 2 if failing else 1 if unexplained else 0
 
 
