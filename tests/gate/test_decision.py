@@ -58,6 +58,8 @@ def test_a_required_layer_that_did_not_run_costs_acceptance(missing: Layer) -> N
     absent = decided(layers=tuple(record for record in ALL if record.layer is not missing))
     skipped = decided(layers=tuple(layer(name, ran=name is not missing) for name in Layer))
     assert absent.verdict is skipped.verdict is Verdict.INCONCLUSIVE
+    assert absent.reasons[0] == f"the required layer {missing} did not run"
+    assert skipped.reasons[0] == f"the required layer {missing} did not run: why"
     assert "did not run" in absent.reasons[0]
     assert "did not run" in skipped.reasons[0]
 

@@ -255,10 +255,11 @@ def test_what_could_not_be_seen_depends_on_the_layers():
 
 
 def test_a_static_result_is_a_bound_or_a_refusal():
-    for sigmas, refusal in ((None, None), ((1.0,), REFUSAL), ((math.nan,), None), ((-1.0,), None)):
+    for sigmas, refusal in ((None, None), ((1.0,), REFUSAL), ((math.nan,), None), ((1.0, -1.0), None)):
         with pytest.raises(ValueError, match="static result"):
             StaticResult(sigma_effective=sigmas, refusal=refusal)
-    assert StaticResult(sigma_effective=(0.0, math.inf), refusal=None).sigma_effective == (0.0, math.inf)
+    bound = StaticResult(sigma_effective=(0.0, math.inf), refusal=None)
+    assert (bound.sigma_effective, bound.seconds) == ((0.0, math.inf), 0)
 
 
 def test_a_bracket_refuses_what_contradicts_itself():
