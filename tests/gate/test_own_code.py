@@ -115,6 +115,16 @@ def test_a_layer_that_crashes_is_recorded_and_the_others_go_on(run, layer):
         assert runs.replayed.upper is None
 
 
+def test_a_comparison_of_layers_that_crashes_is_recorded(run, monkeypatch):
+    def crash(*arguments, **more):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(gate_layers, "contradictions", crash)
+    runs, _ = run()
+    (finding,) = (finding for finding in runs.findings if finding.rule == "DPA001")
+    assert "the comparison of layers of dpaudit crashed: RuntimeError: broken" in finding.message
+
+
 def test_a_usage_error_passes_through(run):
     with pytest.raises(UsageError, match="no such cell"):
         run(static=UsageError("no such cell"))

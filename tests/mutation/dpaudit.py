@@ -44,7 +44,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "dpaudit/contract/kernel_barrier.py": ("tests/contract/test_kernel_barrier.py",),
     "dpaudit/contract/scratch.py": ("tests/contract/test_scratch.py",),
     "dpaudit/gate/decision.py": ("tests/gate/test_decision.py",),
-    "dpaudit/gate/consistency.py": ("tests/gate/test_consistency.py",),
+    "dpaudit/gate/consistency.py": ("tests/gate/test_consistency.py", "tests/gate/test_own_code.py"),
     "dpaudit/gate/expectations.py": ("tests/gate/test_expectations.py",),
     "dpaudit/gate/plan.py": ("tests/gate/test_decision.py", "tests/gate/test_own_code.py"),
     "dpaudit/gate/limits.py": ("tests/gate/test_own_code.py",),
