@@ -99,7 +99,7 @@ def main() -> None:
         "| bound | null | eps 1 | eps 2 | eps 4 | eps 8 | largest share above the truth |\n|---|---|---|---|---|---|---|"
     )
     short = False
-    for name in ("gdp", "one_run_fdp", "steinke", "clopper_pearson", "sequential"):
+    for name in ("gdp", "one_run_fdp", "steinke", "clopper_pearson", "rank_test", "sequential"):
         short |= row(name, ours(name), TARGETS.get(name), arguments.games, arguments.canaries)
     for name, bound in PEERS.items():
         row(name, bound, None, arguments.games, arguments.canaries)

@@ -28,15 +28,15 @@ def read_attack_record(given: str) -> AttackReport:
     return attack_from_json(text)
 
 
-def attacks_by_target(given: Sequence[str], targets: Sequence[Target]) -> dict[str, tuple[AttackReport, ...]]:
-    """For every target's spec the records of its source. Whether their configuration is the target's the audit checks.
+def attacks_by_target(given: Sequence[str], targets: Sequence[Target]) -> dict[str, dict[str, AttackReport]]:
+    """For every target's spec the records of its source, by the names given. The audit checks that the configuration is its own.
 
     Raises:
         UsageError: a record is about none of the targets.
     """
     if not given:
         return {}
-    found: dict[str, tuple[AttackReport, ...]] = {}
+    found: dict[str, dict[str, AttackReport]] = {}
     sources = {target.spec: _source(target.spec) for target in targets if target.subject is None}
     for name in given:
         record = read_attack_record(name)
@@ -47,7 +47,7 @@ def attacks_by_target(given: Sequence[str], targets: Sequence[Target]) -> dict[s
                 f"{record.source_sha256[:16]}, and no audited mechanism has this source; attack the present one: {record.command}"
             )
         for spec in about:
-            found[spec] = (*found.get(spec, ()), record)
+            found.setdefault(spec, {})[name] = record
     return found
 
 

@@ -87,11 +87,12 @@ class _Work:
     folder: Path
     progress: Progress
     finished: Finished
-    attacks: Mapping[str, tuple[AttackReport, ...]]
+    attacks: Mapping[str, Mapping[str, AttackReport]]
     stopped: Event = field(default_factory=Event)
 
     def examine(self, target: Target) -> AuditReport:
         """Audit one target, or take its finished audit where ``--resume`` asks for it."""
+        attacks = self.attacks.get(target.spec, {})
         key = self._key(target)
         done = self.finished.find(key) if self.arguments.resume else None
         if done is not None:
@@ -104,12 +105,12 @@ class _Work:
                 layers=self.layers,
                 required=self.required,
                 form=self._form(target),
-                attacks=self.attacks.get(target.spec, ()),
+                attacks=tuple(attacks.values()),
                 known=() if target.subject is None else target.subject.findings,
                 train=None
                 if target.subject is not None
                 else trainer(target.spec, target.config, self.arguments, self.folder / "runs", bar),
-                command=target.command,
+                command=shlex.join([*shlex.split(target.command), *(f"--attack-record={name}" for name in attacks)]),
                 time_limit=self.arguments.time_limit,
                 watch=bar,
             )
@@ -129,7 +130,7 @@ class _Work:
         words = self.arguments
         known = () if target.subject is None else target.subject.findings
         settings = (self._form(target), words.accuracy, words.runs, words.data_root, words.time_limit)
-        attacks = self.attacks.get(target.spec, ())
+        attacks = tuple(self.attacks.get(target.spec, {}).items())
         return audit_key(
             target.spec, (target.config, target.command, self.layers, self.required, known, settings, attacks)
         )

@@ -6,17 +6,19 @@ import numpy as np
 
 from dpaudit.contract import EventTrace, UsageError
 
-from .accountant_family import accountant_family, one_run_accountant, per_step
+from .accountant_family import accountant_family, accountant_family_by_ranks, one_run_accountant, per_step
 from .bound import Design, LowerBound, require_delta, require_level
 from .one_run import one_run_gaussian, steinke, tries
 from .order_statistics import order_statistics
+from .ranks import gaussian_by_ranks, rank_test, ranked
 from .rectangle import Rectangle, Tally, clopper_pearson, clopper_pearson_epsilon, gaussian, gaussian_mu, posterior
 from .scores import Scores
 from .sequential import sequential
-from .thresholds import GAUSSIAN_SHARES, RUN_SHARES, Bonferroni, Strategy, best_bound, choose_threshold
+from .thresholds import GAUSSIAN_SHARES, RUN_SHARES, Bonferroni, Ranks, Strategy, best_bound, choose_threshold
 
 METHODS = (
     "clopper_pearson",
+    "rank_test",
     "bayesian",
     "gdp",
     "sequential",
@@ -32,11 +34,13 @@ METHODS = (
 NEEDS_TRACE = frozenset({"accountant_family", "one_run_fdp_accountant", "per_step"})
 
 
-_DEFAULTS: dict[str, Strategy] = {
-    "gdp": Bonferroni(shares=GAUSSIAN_SHARES),
-    "per_step": Bonferroni(shares=GAUSSIAN_SHARES),
-    "accountant_family": Bonferroni(shares=RUN_SHARES),
+_BY_RANKS: dict[str, Ranks] = {
+    "rank_test": Ranks(),
+    "gdp": Ranks(shares=GAUSSIAN_SHARES),
+    "per_step": Ranks(shares=GAUSSIAN_SHARES),
+    "accountant_family": Ranks(shares=RUN_SHARES),
 }
+"""Bounds that are read off exact tests at ranks, unless a strategy for a rectangle is asked for."""
 
 
 def bounds_on(
@@ -54,8 +58,8 @@ def bounds_on(
 
     Printing several bounds and reading off the largest costs confidence, except among the methods that read the same
     rectangle; fix in advance which one counts. ``per_step`` takes the scores as those of one step given inclusion,
-    every other bound as those of whole runs. ``strategy`` places the threshold of the bounds that read a rectangle; by
-    default at ranks fixed in advance for each kind of bound.
+    every other bound as those of whole runs. ``strategy`` asks for a rectangle at a threshold that it places; by default ``gdp``,
+    ``per_step`` and ``accountant_family`` are exact tests at ranks fixed in advance (:mod:`ranks`), and ``rank_test`` always is.
 
     Raises:
         UsageError: an unknown method, or one that needs a trace without one.
@@ -84,9 +88,31 @@ def bounds_on(
                 made.append(one_run_accountant(guesses, trace=trace, delta=delta, level=level, design=design))
             case "sequential":
                 made.append(_sequential(scores, delta, level, design, seed))
+            case "rank_test" | "gdp" | "per_step" | "accountant_family" if strategy is None or name == "rank_test":
+                made.append(_by_ranks(name, scores, delta, level, design, trace))
             case _:
                 made.append(_read_off(name, scores, strategy, delta, level, design, trace, seed))
     return tuple(made)
+
+
+def _by_ranks(
+    name: str, scores: Scores, delta: float, level: float, design: Design, trace: EventTrace | None
+) -> LowerBound:
+    """A bound by exact tests at the ranks that are fixed for it."""
+    counts = ranked(scores.inside, scores.outside, _BY_RANKS[name].shares)
+    match name:
+        case "rank_test":
+            return rank_test(counts, delta=delta, level=level, design=design)
+        case "gdp":
+            return gaussian_by_ranks(counts, delta=delta, level=level, design=design)
+        case "accountant_family":
+            assert trace is not None
+            return accountant_family_by_ranks(counts, trace=trace, delta=delta, level=level, design=design)
+        case "per_step":
+            assert trace is not None
+            return per_step(counts, sigma=trace.sigmas[0], trace=trace, delta=delta, level=level, design=design)
+        case _:
+            raise AssertionError(name)
 
 
 def _read_off(
@@ -101,7 +127,7 @@ def _read_off(
 ) -> LowerBound:
     """A bound on one rectangle, at the threshold that the strategy chooses for this kind of bound."""
     family_free = name in {"clopper_pearson", "bayesian"}
-    strategy = strategy or _DEFAULTS.get(name, Bonferroni())
+    strategy = strategy or Bonferroni()
     tally, share = best_bound(
         strategy, scores.inside, scores.outside, _objective(delta, family_free), level=level, seed=seed
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betaincc, betaincinv, ndtri
 from statsmodels.stats.proportion import proportion_confint
 
@@ -17,6 +18,8 @@ from dpaudit.accounting.gaussian_curve import gaussian_epsilon
 from dpaudit.contract import UsageError
 
 from .bound import Design, Family, LowerBound, require_delta, require_level
+
+Floats = NDArray[np.float64]
 
 _NODES = 2000
 
@@ -155,11 +158,16 @@ def posterior(tally: Tally, *, delta: float, level: float, design: Design) -> Lo
 
 def posterior_mass(tally: Tally, delta: float, epsilon: float) -> float:
     """P(epsilon of the true rates <= ``epsilon``) under the posterior: E over FPR of P(FNR >= what epsilon allows)."""
-    probabilities = (np.arange(_NODES) + 0.5) / _NODES
-    fpr = betaincinv(0.5 + tally.false_positives, 0.5 + tally.outside - tally.false_positives, probabilities)
+    fpr = _posterior_rates(tally.false_positives, tally.outside)
     least = np.maximum(1 - delta - math.exp(epsilon) * fpr, math.exp(-epsilon) * (1 - delta - fpr))
     a1, b1 = 0.5 + tally.false_negatives, 0.5 + tally.inside - tally.false_negatives
     return float(betaincc(a1, b1, np.clip(least, 0.0, 1.0)).mean())
+
+
+@lru_cache(maxsize=64)
+def _posterior_rates(errors: int, trials: int) -> Floats:
+    """Midpoints of the posterior's quantiles."""
+    return np.asarray(betaincinv(0.5 + errors, 0.5 + trials - errors, (np.arange(_NODES) + 0.5) / _NODES))
 
 
 @lru_cache(maxsize=65536)

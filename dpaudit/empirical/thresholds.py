@@ -21,7 +21,7 @@ Objective = Callable[[Tally, float], float]
 
 FAMILY_FREE_SHARES = (0.0, 0.0025, 0.01, 0.04, 0.1, 0.25)
 """For family-free bounds, which live in the tail."""
-GAUSSIAN_SHARES = (0.3,)
+GAUSSIAN_SHARES = (0.4,)
 """For Gaussian curves, whose best threshold lies near the middle whatever mu is."""
 RUN_SHARES = (0.25, 0.02)
 """For scores of whole runs, whose curve is steep in the tail."""
@@ -67,7 +67,15 @@ class Bonferroni:
     shares: tuple[float, ...] = FAMILY_FREE_SHARES
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """As :class:`Bonferroni`, with the exact test of :mod:`ranks` in place of a rectangle: tighter, and as valid."""
+
+    shares: tuple[float, ...] = FAMILY_FREE_SHARES
+
+
 Strategy = Fixed | Split | MultiSplit | Bonferroni
+"""How a rectangle comes about. :class:`Ranks` is none of these: it needs no rectangle."""
 
 
 def best_bound(

@@ -140,7 +140,9 @@ def test_which_methods_a_design_supports(design: Design) -> None:
     found = bounds_on(scores, delta=DELTA, level=0.05, design=design, methods=METHODS, trace=TRACE)
     valid = {bound.method for bound in found if bound.valid}
     if design is Design.INDEPENDENT:
-        assert valid == {*("clopper_pearson", "gdp", "sequential", "order_statistics", "accountant_family", "per_step")}
+        assert valid == {
+            *("clopper_pearson", "rank_test", "gdp", "sequential", "order_statistics", "accountant_family", "per_step")
+        }
     else:
         assert valid == {"steinke", "one_run_fdp", "one_run_fdp_accountant"}
     for bound in found:

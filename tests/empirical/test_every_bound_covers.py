@@ -8,6 +8,7 @@ above it implies.
 
 import ast
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,23 @@ import dpaudit.empirical
 from dpaudit.accounting.gaussian_curve import gaussian_epsilon
 from dpaudit.contract import Cell, EventTrace
 from dpaudit.empirical import METHODS, Design, Scores, bounds_on, checked
-from dpaudit.empirical.accountant_family import accountant_inverse, most_right_pairs, refutes
+from dpaudit.empirical.accountant_family import accountant_inverse, most_right_pairs, trace_curve
 from dpaudit.empirical.model import simulated_scores
 from dpaudit.empirical.one_run import Guesses, curve_refuted, gaussian_inverse, tries
 from dpaudit.empirical.order_statistics import _refuted, coined
-from dpaudit.empirical.rectangle import gaussian_mu, posterior_mass
+from dpaudit.empirical.ranks import budget_curve, gaussian_curve, ranked
+from dpaudit.empirical.ranks import curve_refuted as curve_refuted_by_ranks
+from dpaudit.empirical.rectangle import Tally, posterior_mass
 from dpaudit.empirical.sequential import PairWealth, paired_free
-from dpaudit.empirical.thresholds import GAUSSIAN_SHARES, RUN_SHARES, Bonferroni, Fixed, Strategy, best_bound, tally_at
+from dpaudit.empirical.thresholds import (
+    FAMILY_FREE_SHARES,
+    GAUSSIAN_SHARES,
+    RUN_SHARES,
+    Fixed,
+    Strategy,
+    _rank_thresholds,
+    tally_at,
+)
 
 RUNS, LEVEL, DELTA = 1000, 0.05, 1e-3
 MUS = (0.0, 0.7, 2.0)
@@ -91,6 +102,30 @@ def on_responses(method: str, *, coins: bool) -> dict[str, Event]:
     }
 
 
+def ranks_event(mu: float) -> Event:
+    """The Gaussian curve of the truth is refuted at the ranks of ``gdp`` and ``per_step``."""
+
+    def event(generator: np.random.Generator) -> bool:
+        scores = gaussian_scores(generator, mu, coins=False)
+        return curve_refuted_by_ranks(ranked(scores.inside, scores.outside, GAUSSIAN_SHARES), gaussian_curve(mu), LEVEL)
+
+    return event
+
+
+def rank_test_event(epsilon: float, *, ties: bool) -> Event:
+    """On the worst case of (epsilon, delta)-DP; without ties the level is spent to the full."""
+
+    def event(generator: np.random.Generator) -> bool:
+        scores = response_scores(generator, epsilon, coins=False)
+        inside, outside = (
+            side if ties else side + generator.random(len(side)) for side in (scores.inside, scores.outside)
+        )
+        counts = ranked(inside, outside, FAMILY_FREE_SHARES)
+        return curve_refuted_by_ranks(counts, budget_curve(epsilon, DELTA), LEVEL)
+
+    return event
+
+
 def order_statistics_event(mu: float) -> Event:
     def event(generator: np.random.Generator) -> bool:
         scores = gaussian_scores(generator, mu, coins=False)
@@ -103,9 +138,30 @@ def order_statistics_event(mu: float) -> Event:
 def posterior_event(epsilon: float) -> Event:
     """A credible bound promises no coverage; what it has is measured here, at the threshold of the worst case."""
 
+    @cache
+    def mass(tally: Tally) -> float:
+        return posterior_mass(tally, DELTA, epsilon)
+
     def event(generator: np.random.Generator) -> bool:
         scores = response_scores(generator, epsilon, coins=False)
-        return posterior_mass(tally_at(0.0, scores.inside, scores.outside), DELTA, epsilon) < LEVEL
+        return mass(tally_at(0.0, scores.inside, scores.outside)) < LEVEL
+
+    return event
+
+
+def posterior_at_ranks_event(mu: float) -> Event:
+    """At the thresholds that the command uses: the bound lies above the truth only if one posterior puts its share below it."""
+    truth = gaussian_epsilon(mu, DELTA)[0]
+
+    @cache
+    def mass(tally: Tally) -> float:
+        return posterior_mass(tally, DELTA, truth)
+
+    def event(generator: np.random.Generator) -> bool:
+        scores = gaussian_scores(generator, mu, coins=False)
+        thresholds = _rank_thresholds(scores.outside, FAMILY_FREE_SHARES)
+        tallies = [tally_at(at, scores.inside, scores.outside) for at in thresholds]
+        return any(mass(tally) < LEVEL / len(tallies) for tally in tallies)
 
     return event
 
@@ -132,36 +188,18 @@ def one_run_accountant_event(null: bool) -> Event:
 
 def accountant_family_event(null: bool) -> Event:
     inside, outside = trace_scores(12)
+    rates = np.linspace(0.0, 1.0, 2001)
+    betas = trace_curve(TRACE)(rates)
+
+    def curve(alphas: np.ndarray) -> np.ndarray:
+        return np.interp(alphas, rates, betas)  # convex, so not below the curve: refutes no less often
+
     audit = iter(range(RUNS))
 
     def event(generator: np.random.Generator) -> bool:
         index = next(audit)
         loud = generator.permutation(outside[index - 1]) if null else inside[index]
-        tally, share = best_bound(
-            Bonferroni(shares=RUN_SHARES),
-            loud,
-            outside[index],
-            lambda t, a: gaussian_mu(t.rectangle(a)),
-            level=LEVEL,
-            seed=0,
-        )
-        return refutes(tally.rectangle(share), TRACE)
-
-    return event
-
-
-def per_step_event(mu: float) -> Event:
-    def event(generator: np.random.Generator) -> bool:
-        scores = gaussian_scores(generator, mu, coins=False)
-        tally, share = best_bound(
-            Bonferroni(shares=GAUSSIAN_SHARES),
-            scores.inside,
-            scores.outside,
-            lambda t, a: gaussian_mu(t.rectangle(a)),
-            level=LEVEL,
-            seed=0,
-        )
-        return gaussian_mu(tally.rectangle(share)) > mu
+        return curve_refuted_by_ranks(ranked(loud, outside[index], RUN_SHARES), curve, LEVEL)
 
     return event
 
@@ -184,15 +222,20 @@ def pairs_event(free: bool) -> Event:
 
 COVERAGE: dict[str, dict[str, Event]] = {
     "clopper_pearson": {**on_gaussians("clopper_pearson", coins=False), **on_responses("clopper_pearson", coins=False)},
-    "bayesian": {"epsilon 0": posterior_event(0.0), **on_gaussians("bayesian", coins=False)},
-    "gdp": on_gaussians("gdp", coins=False),
+    "bayesian": {"epsilon 0": posterior_event(0.0), **{f"mu {mu:g}": posterior_at_ranks_event(mu) for mu in MUS}},
+    "gdp": {f"mu {mu:g}": ranks_event(mu) for mu in MUS},
+    "rank_test": {
+        f"epsilon {epsilon:g}{', ties' if ties else ''}": rank_test_event(epsilon, ties=ties)
+        for epsilon in (0.0, 1.0, 3.0)
+        for ties in (False, True)
+    },
     "sequential": on_responses("sequential", coins=False),
     "steinke": {**on_gaussians("steinke", coins=True), **on_responses("steinke", coins=True)},
     "one_run_fdp": on_gaussians("one_run_fdp", coins=True),
     "order_statistics": {f"mu {mu:g}": order_statistics_event(mu) for mu in MUS},
     "accountant_family": {"null": accountant_family_event(True), "truth": accountant_family_event(False)},
     "one_run_fdp_accountant": {"null": one_run_accountant_event(True), "truth": one_run_accountant_event(False)},
-    "per_step": {f"mu {mu:g}": per_step_event(mu) for mu in MUS},
+    "per_step": {f"mu {mu:g}": ranks_event(mu) for mu in (0.0, 1.0)},
     "sequential_pairs": {"accountant": pairs_event(False), "free": pairs_event(True)},
 }
 NOT_A_BOUND = {"model"}
