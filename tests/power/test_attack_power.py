@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from dpaudit.contract import Measurement, NoiseClass, Outcome, RunConfig, Sampler
+from dpaudit.accounting.gaussian_curve import gaussian_epsilon
+from dpaudit.contract import Cell, Measurement, NoiseClass, Outcome, Relation, Rows, RunConfig, Sampler
 from dpaudit.empirical import attack
 from dpaudit.empirical.attack import Game
 from dpaudit.empirical.effort import Effort
@@ -59,7 +60,9 @@ def mechanism(name: str) -> str:
     return str(MECHANISMS / name)
 
 
-@pytest.mark.parametrize(("mode", "budget"), [("step", 10.0), ("run", 120.0)])
+@pytest.mark.parametrize(
+    ("mode", "budget"), [("step", 30.0), ("run", 400.0)]
+)  # seconds at most: a refutation ends by itself
 def test_the_benchmark_sigma_is_refuted(mode: str, budget: float) -> None:
     run = config(BENCHMARK_SIGMA)
     source = load_source(mechanism("accepted/standard_dpsgd.py"))
@@ -135,13 +138,50 @@ def test_two_hundred_honest_audits_of_whole_runs() -> None:
 
 
 def test_shuffled_batches_accounted_as_poisson_at_sigma_one_half() -> None:
-    # one epoch of five batches: the curves differ by a tenth of an error rate, so thousands of runs are needed
+    # one epoch of five batches
     run = replace(config(0.5, shapes=((4, 3), (4,))), dataset_size=200, batch_size=40, expected_batch=40.0, epochs=1)
     run = replace(run, steps_per_epoch=5)
     run = replace(run, target_epsilon=Case.of(run, measured(run)).step_epsilon(2.0, 0) * 1.002)
     source = load_source(mechanism("accepted/standard_dpsgd.py"))
     found = attack(source, run, measured(run), budget_seconds=400.0, modes=("run",), drawn=Sampler.SHUFFLE)
     assert found.outcome is Outcome.VIOLATED, found.summary
+
+
+@pytest.mark.parametrize("sigma", [0.25, 1.0])
+def test_shuffled_batches_accounted_as_poisson_at_less_and_more_noise(sigma: float) -> None:
+    run = replace(config(sigma, shapes=((4, 3), (4,))), dataset_size=200, batch_size=40, expected_batch=40.0, epochs=1)
+    run = replace(run, steps_per_epoch=5)
+    run = replace(run, target_epsilon=Case.of(run, measured(run)).step_epsilon(1 / sigma, 0) * 1.002)
+    source = load_source(mechanism("accepted/standard_dpsgd.py"))
+    found = attack(source, run, measured(run), budget_seconds=400.0, modes=("run",), drawn=Sampler.SHUFFLE)
+    assert found.outcome is Outcome.VIOLATED, found.summary
+
+
+def test_shuffled_batches_accounted_as_poisson_at_the_honest_budget() -> None:
+    # the benchmark's own settings at a sigma that is honest for Poisson batches
+    run = config(HONEST_SIGMA)
+    source = load_source(mechanism("accepted/standard_dpsgd.py"))
+    found = attack(source, run, measured(run), budget_seconds=900.0, modes=("run",), drawn=Sampler.SHUFFLE)
+    assert found.outcome is Outcome.VIOLATED, found.summary
+
+
+def test_two_hundred_honest_audits_with_the_pattern_for_shuffled_batches() -> None:
+    # batches are shuffled and accounted as such: the pattern that refutes a Poisson claim must not refute the true one
+    cell = Cell(sampler=Sampler.SHUFFLE, relation=Relation.ZERO_OUT, rows=Rows.CONSTANT)
+    run = replace(config(1.0, shapes=((4, 3), (4,))), dataset_size=200, batch_size=40, expected_batch=40.0, epochs=1)
+    run = replace(run, steps_per_epoch=5, cell=cell)
+    run = replace(run, target_epsilon=gaussian_epsilon(1 / run.noise_multiplier, run.target_delta)[1])
+    (mode,) = make_plan(run, measured(run), modes=("run",)).modes
+    case, refuted, above = Case.of(run, measured(run)), 0, 0
+    with Stage(load_source(mechanism("accepted/standard_dpsgd.py")), run) as stage:
+        for seed in range(1, 201):
+            game = Game(case, seed, AUDIT, 600.0, None, pilot_trials=40)
+            game.play(stage, mode, last=True)
+            (heard,) = game.heard
+            refuted += bool(heard.refuted_by)
+            above += any(bound.valid and bound.epsilon > run.target_epsilon for bound in heard.bounds)
+    assert refuted == 0
+    assert above <= binom.ppf(0.999, 200, 0.05)
 
 
 def test_coverage_of_multi_split_at_full_length() -> None:
