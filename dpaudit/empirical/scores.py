@@ -67,6 +67,12 @@ def read_npz(path: Path) -> Scores:
             if not isinstance(data, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
             arrays = {name: data[name] for name in data.files}
+    except ValueError:
+        # numpy's own words advise to load objects, which would run code of whoever wrote the file
+        raise DataError(
+            f"{path}: expected an .npz file of plain arrays of numbers, got something else (or arrays of objects); write it "
+            "again with numpy.savez and arrays of numbers"
+        ) from None
     except Exception as error:  # a damaged archive raises many kinds
         raise DataError(
             f"{path}: expected an .npz file of plain arrays, got one that cannot be read: {error}"

@@ -77,8 +77,26 @@ def test_npz_faults(tmp_path: Path, arrays: dict[str, np.ndarray], message: str)
 def test_files_that_are_absent_or_no_archive(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_npz(tmp_path / "absent.npz")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"expected an \.npz file") as raised:
         read_npz(write(tmp_path / "s.npz", "not an archive"))
+    assert "pickle" not in str(raised.value)  # nobody is told to load what may run code
+    np.savez(tmp_path / "objects.npz", score=np.array([1.0, None], dtype=object), member=np.array([1, 0]))
+    with pytest.raises(DataError, match="arrays of numbers"):
+        read_npz(tmp_path / "objects.npz")
+    with pytest.raises(DataError, match=r"expected an \.npz file"):
+        read_npz(write(tmp_path / "empty.npz", ""))
+
+
+def test_one_score_on_a_side_leaves_out_the_test_that_needs_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside, outside = write(tmp_path / "in.csv", "score\n1.0\n"), write(tmp_path / "out.csv", "score\n0.0\n0.5\n")
+    assert run(arguments(inside=inside, outside=outside, method="all")) is ExitCode.ALL_ACCEPTED
+    methods = {bound["method"] for bound in json.loads(capsys.readouterr().out)["bounds"]}
+    assert "clopper_pearson" in methods
+    assert "sequential" not in methods
+    with pytest.raises(UsageError, match="at least 2 scores"):
+        run(arguments(inside=inside, outside=outside, method="sequential"))
 
 
 def arguments(**changes: object) -> argparse.Namespace:
