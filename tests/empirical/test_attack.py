@@ -8,6 +8,7 @@ import pytest
 
 from dpaudit.contract import Cell, Measurement, NoiseClass, Outcome, Relation, Rows, RunConfig, Sampler, UsageError
 from dpaudit.empirical import GATE, EmpiricalResult, Family, attack, make_plan
+from dpaudit.empirical.effort import Effort
 from dpaudit.empirical.model import REJECTS, simulate
 from dpaudit.empirical.planning import Case
 from dpaudit.probe import load_source
@@ -48,6 +49,10 @@ ADAPTIVE = HEAD + (
 )
 
 
+FEW = Effort(name="test", step_trials=500, run_pairs=120, only_if_planned=False)
+"""Ends by its counts and not by the clock, so that a busy machine shows the same."""
+
+
 def config(**changes: object) -> RunConfig:
     values: dict[str, object] = {
         "dataset_size": 2000,
@@ -84,17 +89,18 @@ def attacked(
     run: RunConfig,
     *,
     known: bool = True,
-    budget: float = 4.0,
     modes: Sequence[str] = ("step",),
 ) -> EmpiricalResult:
     path = folder / "mechanism.py"
     path.write_text(text, encoding="utf-8")
-    return attack(load_source(str(path)), run, measured(run, known=known), seed=3, budget_seconds=budget, modes=modes)
+    return attack(
+        load_source(str(path)), run, measured(run, known=known), seed=3, budget_seconds=90.0, modes=modes, effort=FEW
+    )
 
 
 def test_an_honest_mechanism_is_not_refuted_in_either_mode(tmp_path: Path) -> None:
     run = config(target_epsilon=2.0)
-    result = attacked(tmp_path, HONEST, run, budget=6.0, modes=("step", "run"))
+    result = attacked(tmp_path, HONEST, run, modes=("step", "run"))
     true_epsilon = Case.of(run, measured(run, known=True)).step_epsilon(1 / SIGMA, 0)
     assert result.outcome is Outcome.PASSED, result.summary
     assert not result.findings
@@ -116,13 +122,13 @@ def test_too_little_reseeded_and_reused_noise_are_refuted(tmp_path: Path, text: 
 
 
 def test_a_noise_scale_leak_is_seen_from_outputs_alone(tmp_path: Path) -> None:
-    result = attacked(tmp_path, ADAPTIVE, config(), known=False, budget=8.0)
+    result = attacked(tmp_path, ADAPTIVE, config(), known=False)
     assert result.outcome is Outcome.VIOLATED, result.summary
     assert "noise scale" in str(result.findings[0].evidence["attack"])
 
 
 def test_whole_runs_refute_too_little_noise(tmp_path: Path) -> None:
-    result = attacked(tmp_path, LITTLE, config(dataset_size=400), budget=12.0, modes=("run",))
+    result = attacked(tmp_path, LITTLE, config(dataset_size=400), modes=("run",))
     assert result.outcome is Outcome.VIOLATED, result.summary
     assert "run attack" in result.summary
 
@@ -175,7 +181,7 @@ def test_a_false_report_that_the_probe_corrected_is_not_refuted(tmp_path: Path) 
 
 
 def test_an_underpowered_attack_is_inconclusive_and_says_what_it_needs(tmp_path: Path) -> None:
-    result = attacked(tmp_path, HONEST, config(target_epsilon=1e6), budget=2.0, modes=("run",))
+    result = attacked(tmp_path, HONEST, config(target_epsilon=1e6), modes=("run",))
     assert result.outcome is Outcome.INCONCLUSIVE
     assert "Needed: run" in result.summary
 
@@ -189,7 +195,7 @@ def test_an_underpowered_attack_is_inconclusive_and_says_what_it_needs(tmp_path:
     ],
 )
 def test_a_candidate_that_fails_is_inconclusive_with_a_finding(tmp_path: Path, body: str, rule: str) -> None:
-    result = attacked(tmp_path, HEAD + body, config(), budget=2.0)
+    result = attacked(tmp_path, HEAD + body, config())
     assert result.outcome is Outcome.INCONCLUSIVE
     assert rule in {finding.rule for finding in result.findings} | {"DPA012"}
     assert result.findings
@@ -209,7 +215,7 @@ def test_a_candidate_that_fails_is_inconclusive_with_a_finding(tmp_path: Path, b
 def test_other_cells_are_played_and_honest_mechanisms_pass(tmp_path: Path, cell: Cell) -> None:
     capped = cell.sampler is Sampler.TRUNCATED_POISSON
     run = config(cell=cell, target_epsilon=8.0, batch_size=60 if capped else 40)
-    result = attacked(tmp_path, HONEST, run, budget=3.0, modes=("step", "run"))
+    result = attacked(tmp_path, HONEST, run, modes=("step", "run"))
     assert result.outcome in {Outcome.PASSED, Outcome.INCONCLUSIVE}, result.summary
     assert not result.findings
 
