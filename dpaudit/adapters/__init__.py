@@ -4,8 +4,8 @@ Each gives a :class:`Subject`: a mechanism file, the run that it claims, and wha
 """
 
 from .function import function_subject
-from .ledger import read_ledger
+from .ledger import Ledger, read_ledger, recorded_measurement
 from .opacus_subject import opacus_subject
 from .subject import Subject
 
-__all__ = ["Subject", "function_subject", "opacus_subject", "read_ledger"]
+__all__ = ["Ledger", "Subject", "function_subject", "opacus_subject", "read_ledger", "recorded_measurement"]

@@ -18,6 +18,8 @@ from dpaudit.contract import (
     NoiseClass,
     NonFinite,
     Outcome,
+    RecordedRun,
+    RecordedStep,
     Relation,
     Rows,
     RunConfig,
@@ -25,22 +27,26 @@ from dpaudit.contract import (
     UsageError,
 )
 
+from .ledger_facts import OPTIONAL_FACTS, OPTIONAL_STEP, optional_facts, optional_step
+
 FORMAT = "dpaudit.ledger/1"
 _FACTS = {"format", "name", "dataset_size", "batch_size", "expected_batch", "epochs", "steps_per_epoch", "max_grad_norm",
           "target_epsilon", "target_delta", "noise_multiplier", "sampler", "relation", "rows"}  # fmt: skip
 _NEEDED = _FACTS - {"name", "expected_batch", "relation", "rows", "noise_multiplier"}
-_STEP = {"step", "sigma", "noise_std", "max_contribution"}
+_KNOWN = _FACTS | OPTIONAL_FACTS
+_STEP = {"step", "sigma", "noise_std", "max_contribution"} | OPTIONAL_STEP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedRun:
-    """A ledger: the run that it claims, and what it says of every step."""
+class Ledger:
+    """A ledger: the run that it claims, the noise that it says each step had, and what else it records."""
 
     config: RunConfig
     measurement: Measurement
+    record: RecordedRun
 
 
-def read_ledger(path: Path) -> RecordedRun:
+def read_ledger(path: Path) -> Ledger:
     """Read a ledger.
 
     ``measured`` of a step is ``noise_std / max_contribution`` where both were recorded. It is the recorder's word: it is
@@ -61,7 +67,12 @@ def read_ledger(path: Path) -> RecordedRun:
     steps = [_step(path, number, row, at) for at, (number, row) in enumerate(rows[1:])]
     if len(steps) != config.total_steps:
         raise DataError(f"{path}: expected {config.total_steps} steps (epochs times steps_per_epoch), got {len(steps)}")
-    return RecordedRun(config=config, measurement=_measurement(steps))
+    told, measured = tuple(step.told for step, _ in steps), tuple(noise for _, noise in steps)
+    return Ledger(
+        config=config,
+        measurement=recorded_measurement(told, measured),
+        record=optional_facts(rows[0][1], tuple(step for step, _ in steps), where=f"{path}, line 1"),
+    )
 
 
 def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -80,8 +91,8 @@ def _rows(path: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str, Any]
 def _config(path: Path, facts: Mapping[str, Any]) -> RunConfig:
     if facts.get("format") != FORMAT:
         raise DataError(f"{path}, line 1: expected format {FORMAT!r}, got {facts.get('format')!r}")
-    for key in sorted(set(facts) - _FACTS):
-        raise DataError(f"{path}, line 1: unknown key {key!r}; known: {', '.join(sorted(_FACTS))}")
+    for key in sorted(set(facts) - _KNOWN):
+        raise DataError(f"{path}, line 1: unknown key {key!r}; known: {', '.join(sorted(_KNOWN))}")
     for key in sorted(_NEEDED - set(facts)):
         raise DataError(f"{path}, line 1: expected the key {key!r}, got none")
     try:
@@ -121,15 +132,15 @@ def _whole(path: Path, facts: Mapping[str, Any], key: str) -> int:
     return value
 
 
-def _step(path: Path, number: int, row: Mapping[str, Any], at: int) -> tuple[float | None, float | None]:
-    """Reported sigma and measured noise multiplier of one step."""
+def _step(path: Path, number: int, row: Mapping[str, Any], at: int) -> tuple[RecordedStep, float | None]:
+    """What one line says, and the noise multiplier that it says was measured."""
     for key in sorted(set(row) - _STEP):
         raise DataError(f"{path}, line {number}: unknown key {key!r}; known: {', '.join(sorted(_STEP))}")
     if row.get("step") != at:
         raise DataError(f"{path}, line {number}: expected step {at}, got {row.get('step')!r}")
     sigma, noise, largest = (_number(path, number, row, key) for key in ("sigma", "noise_std", "max_contribution"))
     measured = noise / largest if noise is not None and largest else None
-    return sigma, measured
+    return optional_step(row, sigma, where=f"{path}, line {number}"), measured
 
 
 def _number(path: Path, line: int, row: Mapping[str, Any], key: str) -> float | None:
@@ -141,13 +152,13 @@ def _number(path: Path, line: int, row: Mapping[str, Any], key: str) -> float | 
     return float(value)
 
 
-def _measurement(steps: list[tuple[float | None, float | None]]) -> Measurement:
-    reported, measured = tuple(sigma for sigma, _ in steps), tuple(noise for _, noise in steps)
+def recorded_measurement(reported: tuple[float | None, ...], measured: tuple[float | None, ...]) -> Measurement:
+    """A measurement that says of itself that it is the recorder's word: no lower end of epsilon follows from it."""
     return Measurement(
         outcome=Outcome.PASSED if all(sigma is not None for sigma in reported) else Outcome.INCONCLUSIVE,
         reported=reported,
         measured=measured,
-        classes=(NoiseClass.UNRESOLVED,) * len(steps),
+        classes=(NoiseClass.UNRESOLVED,) * len(reported),
         demonstrated=False,
         pair="",
         findings=(),

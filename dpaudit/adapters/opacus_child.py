@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from .inlined_source import inline_class
+from .opacus_gradients import GradientWatch
 
 LEFT_OUT = frozenset({"_check_skip_next_step", "attach_step_hook", "signal_skip_step"})
 _ENTRIES = ("__init__", "pre_step", "zero_grad")
@@ -37,6 +38,7 @@ class Record:
         self.depth = 0
         self.optimizer: Any = None
         self.accountant: Any = None
+        self.gradients = GradientWatch()
 
     def line(self) -> int | None:
         """The innermost line of the user's file on the stack."""
@@ -64,6 +66,8 @@ def watch(record: Record) -> None:
         optimizer = next(part for part in result if isinstance(part, DPOptimizer))
         record.engines.append({"line": record.line(), **_engine_facts(self, optimizer, result[-1], words)})
         record.optimizer, record.accountant = optimizer, self.accountant
+        if len(record.engines) == 1:
+            record.gradients.attach(next(part for part in result if hasattr(part, "disable_hooks")), optimizer)
         return result
 
     def make_private_with_epsilon(self: Any, **words: Any) -> Any:
@@ -111,6 +115,7 @@ def _stepping(record: Record, original: Callable[..., Any]) -> Callable[..., Any
             if len(record.steps) >= _MOST_STEPS:
                 raise RuntimeError(f"more than {_MOST_STEPS} steps in one run")
             record.steps.append(before)
+            record.gradients.after_release()
         return done
 
     return pre_step
@@ -254,6 +259,7 @@ def main(spec: str, answer: str) -> None:
         "skipped": record.skipped,
         "history": history,
         "file": record.file,
+        "watched": record.gradients.facts() if record.engines else {},
         "optimizer": None if optimizer is None else optimizer_facts(optimizer, record.engines[-1]["max_grad_norm"]),
         "version": importlib.import_module("opacus").__version__,
     }

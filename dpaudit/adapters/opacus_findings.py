@@ -34,6 +34,8 @@ def findings_of(
             *_moved(facts, optimizer),
             *_virtual(facts),
             *_generator(engine),
+            *_gradients(facts),
+            *_applied(facts),
         )
     )
 
@@ -158,4 +160,52 @@ def _generator(engine: Mapping[str, Any]) -> Iterator[_Found]:
             "noise is drawn from a generator that the script gave to make_private; whoever knows its seed knows the noise. The "
             "audit draws from torch's own generator",
             {},
+        )
+
+
+def _gradients(facts: Mapping[str, Any]) -> Iterator[_Found]:
+    """Per-sample gradients against one backward pass a row, and against a batch in which another row was replaced."""
+    found = facts.get("watched", {}).get("gradients", {})
+    if "rows" not in found:
+        return
+    for key, what in (
+        ("mixing", "replacing one row moves the gradients of other rows"),
+        ("wrong", "per-sample gradients are not those of one backward pass a row"),
+    ):
+        gap, name = found[key]
+        if not float(gap) <= found["tolerance"]:
+            yield (
+                "DPA503",
+                Severity.MAJOR,
+                Strength.PROOF,
+                f"{what}: parameter {name!r} by {float(gap):.3g} of its largest gradient ({found['rows']} rows of the first "
+                "batch, a fixed linear function of the outputs as loss)",
+                {"parameter": name, "relative_gap": gap, "rows": found["rows"]},
+            )
+            return
+
+
+def _applied(facts: Mapping[str, Any]) -> Iterator[_Found]:
+    """The gradient that the inner optimiser applied against the released one."""
+    applied = facts.get("watched", {}).get("applied", {})
+    if not applied or not applied["other"]:
+        return
+    steps, other, raw = applied["steps"], applied["other"], applied["raw"]
+    if raw:
+        yield (
+            "DPA504",
+            Severity.CRITICAL,
+            Strength.PROOF,
+            f"at {raw} of {steps} steps the optimiser applied the plain mean of the per-sample gradients, neither clipped nor "
+            "noised: they were computed again after the release",
+            {"steps": steps, "raw": raw},
+        )
+    else:
+        yield (
+            "DPA504",
+            Severity.MAJOR,
+            Strength.PROOF,
+            f"at {other} of {steps} steps the gradient that the optimiser applied is not the released one; what was done to it "
+            "in between was not examined",
+            {"steps": steps, "other": other},
         )

@@ -93,7 +93,7 @@ def opacus_subject(
         findings=findings_of(facts, engine, optimizer, config, user_file),
         assumptions=_assumptions(facts, config),
         blind_spots=(
-            "Opacus computes the per-sample gradients; that they are right, and that no layer mixes samples, was not audited.",
+            _unseen_gradients(facts),
             "What the script itself does with data, losses, metrics or model selection was not audited.",
         ),
         replaced_assumptions=("The harness sets rows", "Gradients are finite: the harness"),
@@ -232,6 +232,17 @@ def _reported(facts: Mapping[str, Any], optimizer: Mapping[str, Any], config: Ru
     told = [float(sigma) for sigma, _, count in facts["history"] for _ in range(int(count))]
     rest = config.total_steps - len(told)
     return tuple((told + [float(optimizer["noise_multiplier"])] * max(rest, 0))[: config.total_steps])
+
+
+def _unseen_gradients(facts: Mapping[str, Any]) -> str:
+    found = facts.get("watched", {}).get("gradients", {})
+    if "rows" in found:
+        return (
+            f"Per-sample gradients were compared with one backward pass a row on {found['rows']} rows only; a layer that mixes "
+            "samples for some inputs alone would not be seen."
+        )
+    why = found.get("unreadable", "the script trained no step")
+    return f"That per-sample gradients are right, and that no layer mixes samples, was not audited: {why}."
 
 
 def _assumptions(facts: Mapping[str, Any], config: RunConfig) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from .errors import AuditBrokenError, DataError, DpauditError, UnsupportedCellEr
 from .event_trace import EventTrace
 from .finding import Finding, PlainData, plain_number
 from .measurement import Measurement
+from .recorded_run import OtherRelease, RankNoise, RecordedRun, RecordedStep, Selection
 from .rules import RULES, Rule
 from .run_config import RunConfig
 from .run_record import LedgerRow, RunRecord
@@ -72,9 +73,13 @@ __all__ = [
     "Measurement",
     "NoiseClass",
     "NonFinite",
+    "OtherRelease",
     "Outcome",
     "PlaceRecord",
     "PlainData",
+    "RankNoise",
+    "RecordedRun",
+    "RecordedStep",
     "Relation",
     "ReplayedStepRecord",
     "RocRecord",
@@ -83,6 +88,7 @@ __all__ = [
     "RunConfig",
     "RunRecord",
     "Sampler",
+    "Selection",
     "Severity",
     "SigmaRecord",
     "SpendRow",

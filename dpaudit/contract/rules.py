@@ -327,6 +327,12 @@ _ALL = (
         "Remove whatever makes the mechanism behave differently when it trains.",
     ),
     Rule(
+        "DPA408",
+        "a release or a choice that nobody charged",
+        "Everything that left the run and depended on private data is part of what was spent, charged or not.",
+        "Tell the accountant of every release, of steps that were thrown away and of every candidate that was tried.",
+    ),
+    Rule(
         "DPA501",
         "the training run failed",
         "No accuracy and no ledger came back.",
@@ -337,6 +343,18 @@ _ALL = (
         "rows that are not finite were guarded",
         "The harness zeroed them; outside this harness the mechanism needs its own guard.",
         "Guard inside the mechanism, or keep the harness's guard on.",
+    ),
+    Rule(
+        "DPA503",
+        "one example's gradient depends on another, or is wrong",
+        "The clip bounds what one example contributes only if an example's gradient is its own.",
+        "Replace the layer that mixes examples (batch norm: group norm), untie shared parameters, mend the gradient's formula.",
+    ),
+    Rule(
+        "DPA504",
+        "the optimiser applies another gradient than the released one",
+        "What trains is then not what was clipped and noised.",
+        "Step without a closure that recomputes gradients, and write to no gradient between release and step.",
     ),
 )
 

@@ -15,12 +15,13 @@ from dpaudit.contract import (
     LayerRecord,
     Measurement,
     Outcome,
+    RecordedRun,
     RunConfig,
     Severity,
     SigmaRecord,
     Strength,
 )
-from dpaudit.replay import replay
+from dpaudit.replay import recorded_findings, replay
 from dpaudit.replay.schedules import SIGMA_TOLERANCE
 
 from .auditing import now, versions
@@ -30,16 +31,25 @@ from .limits import assumptions, sentences
 _WHY = "a recorded ledger holds no code"
 
 
-def audit_record(name: str, config: RunConfig, measurement: Measurement, *, command: str = "") -> AuditReport:
+def audit_record(
+    name: str,
+    config: RunConfig,
+    measurement: Measurement,
+    *,
+    record: RecordedRun | None = None,
+    command: str = "",
+) -> AuditReport:
     """Replay a recorded run under ``config``.
 
-    Guarantee: REJECTED only where the schedule that the record itself reports costs more than the target; else
-    INCONCLUSIVE, for static and properties did not run. What the record says was measured is the recorder's word and
-    gives no end of ``replayed``.
+    Guarantee: REJECTED only where the record convicts itself: a schedule that is on record costs more than the target, or what
+    is on record as released holds no noise (``dpaudit.replay.recorded_claim``); else INCONCLUSIVE, for static and properties
+    did not run. What the record says was measured is the recorder's word and gives no end of ``replayed``.
     """
     started = time.monotonic()
     result = replay(config, measurement, None, file=name, rerun=command)
-    findings = tuple(replace(finding, rerun=command) for finding in (*result.findings, *_unreported(name, measurement)))
+    further = () if record is None else tuple(recorded_findings(config, record, file=name))
+    found = (*result.findings, *_unreported(name, measurement), *further)
+    findings = tuple(replace(finding, rerun=command) for finding in found)
     outcome = Outcome.VIOLATED if any(finding.refutes for finding in findings) else Outcome.INCONCLUSIVE
     records = tuple(
         LayerRecord(layer=layer, outcome=outcome, ran=True, summary=result.summary, seconds=result.seconds)

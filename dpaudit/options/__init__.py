@@ -11,6 +11,7 @@ from .common import EXIT_CODES, Commands
 from .completion import add_completion
 from .explain import add_explain
 from .gate import add_gate
+from .model import add_model
 from .plan import add_plan
 from .reports import add_diff, add_report, add_verify
 from .rerun import add_rerun
@@ -31,6 +32,7 @@ COMMANDS: tuple[Callable[["Commands[argparse.ArgumentParser]"], None], ...] = (
     add_verify,
     add_rerun,
     add_explain,
+    add_model,
     add_plan,
     add_attack,
     add_bound,

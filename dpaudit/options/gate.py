@@ -66,7 +66,9 @@ def _add_adapters(gate: argparse.ArgumentParser) -> None:
         "--opacus", action="append", metavar="SPEC", help="an Opacus script.py, file.py:factory or module:factory"
     )
     others.add_argument("--function", action="append", metavar="FILE:NAME", help="a function (grads, step) -> update")
-    others.add_argument("--ledger", action="append", metavar="FILE", help="a recorded run (JSONL): replay alone")
+    others.add_argument(
+        "--ledger", action="append", metavar="FILE|RUN", help="a recorded run (JSONL) or a run directory: replay alone"
+    )
     others.add_argument("--epsilon", type=positive_number, help="budget of an --opacus run (default: what it states)")
     others.add_argument("--delta", type=delta, help="delta of an --opacus run (default: what it states)")
     others.add_argument("--epochs", type=positive, metavar="N", help="length of an --opacus factory's run")
