@@ -110,12 +110,13 @@ class GradientWatch:
         wrong, mixing = [0.0, ""], [0.0, ""]
         for place, name in enumerate(names):
             truth = torch.stack([row[place] for row in alone])
-            scale = max(float(truth.abs().max()), float(together[place].abs().max()), 1e-30)
-            for worst, gap in (
-                (wrong, float((together[place] - truth).abs().max()) / scale),
-                (mixing, float((moved[place][1:] - together[place][1:]).abs().max()) / scale),
+            scale = torch.cat([truth.flatten(), together[place].flatten()]).abs().max()
+            for worst, there, here in (
+                (wrong, together[place], truth),
+                (mixing, moved[place][1:], together[place][1:]),
             ):
-                if not gap <= worst[0]:  # type: ignore[operator]
+                gap = _relative(there, here, scale)
+                if gap > worst[0]:  # type: ignore[operator]
                     worst[:] = [gap, name]
         return {
             "rows": len(inputs),
@@ -169,6 +170,12 @@ def _equal(first: list[Tensor], second: list[Tensor]) -> bool:
         a.shape == b.shape and bool(((a - b).abs() <= _SAME * max(float(b.abs().max()), 1e-30)).all())
         for a, b in zip(first, second, strict=True)
     )
+
+
+def _relative(there: Tensor, here: Tensor, scale: Tensor) -> float:
+    """Largest gap over the scale; infinite where anything is not a number."""
+    gap = float((there - here).abs().max() / scale.clamp(min=1e-30))
+    return gap if math.isfinite(gap) else math.inf
 
 
 def _plain(value: float) -> float | str:

@@ -14,6 +14,9 @@ from .tape import EXACT, ROUNDING, Recording, Tape, run
 from .trace import Tracer, TraceTooLarge
 from .world import Snapshot, World
 
+HALF = 1e-3
+"""Relative rounding from which a release has seen half precision."""
+
 Rows = list[Tensor]
 """Per-sample gradients: one tensor ``[rows, *shape]`` for each parameter."""
 
@@ -67,6 +70,7 @@ class Session:
         self.dtype = dtype
         self.rounding = EXACT if dtype == torch.float64 else ROUNDING[dtype]
         self.watch_always = False
+        self._asked = False
         torch.manual_seed(seed)
         torch.set_default_dtype(dtype)
         c = constructor
@@ -109,6 +113,7 @@ class Session:
         torch.set_default_dtype(self.dtype)
         watch = watch or self.watch_always
         copies = [tensor.clone() for tensor in rows]
+        before = self.snapshot() if watch and replay is None and not self._asked else None
         tape = Tape(self.candidate.path, replay=replay, latents=latents)
         tape.identify |= identify
         try:
@@ -121,10 +126,50 @@ class Session:
                 raise RuntimeError(f"the tape failed: {tape.fault!r}") from tape.fault
         recording = tape.finish()
         if watch:
-            self.rounding = max(self.rounding, recording.rounding)
             self.watch_always |= not recording.plain
+            if (
+                recording.rounding >= HALF
+                and before is not None
+                and self._is_exact(before, rows, step, epoch, recording)
+            ):
+                recording.rounding = ROUNDING[torch.float32]
+            if not self._asked:
+                self.rounding = max(self.rounding, recording.rounding)
         recording.rounding = self.rounding
         return Run(self.flatten(released, step), recording, tape.diverged, tape.repeated)
+
+    def _is_exact(self, before: Snapshot, rows: Rows, step: int, epoch: int, recording: Recording) -> bool:
+        """Whether half precision was only seen before the noise: the release follows its latents at float32's precision.
+
+        Then what it rounds is part of what a row contributes, and is read as exactly as anything else. Had it rounded the noise
+        or the sum, second differences of the release in its latents would not vanish.
+        """
+        count, after = recording.latents.numel(), self.snapshot()
+        if not count:
+            return False
+        zero = torch.zeros(count, dtype=torch.float64)
+        uneven = 0.6 + 0.8 * torch.frac(torch.arange(count, dtype=torch.float64) * 0.6180339887)
+        self._asked = True
+        try:
+            seen = []
+            for factor in (0.0, 1.0, -1.0, 3.0, 7.1):
+                self.restore(before)
+                run = self.call(rows, step, epoch, replay=recording, latents=zero + factor * uneven)
+                if run.diverged:
+                    return False
+                seen.append(run.release)
+        except CandidateError:
+            return False
+        finally:
+            self._asked = False
+            self.restore(after)
+        base, slope = seen[0], (seen[1] - seen[2]) / 2
+        allowed = 16 * ROUNDING[torch.float32] * max(float(base.abs().max()), float(seen[4].abs().max()))
+        gaps = [
+            (there - base - factor * slope).abs().max()
+            for there, factor in zip(seen[1:], (1.0, -1.0, 3.0, 7.1), strict=True)
+        ]
+        return bool(torch.stack(gaps).max() <= allowed)
 
     def _step(self, rows: Rows, step: int, epoch: int, tracer: Tracer | None) -> Any:
         if tracer is None:

@@ -1,6 +1,7 @@
 """Checks of how a mechanism treats its rows: in-place changes, row order, rows of zeros, batches without rows."""
 
 import math
+import time
 
 import torch
 from torch import Tensor
@@ -8,8 +9,9 @@ from torch import Tensor
 from dpaudit.contract import PlainData, RunConfig, Severity, Strength
 from dpaudit.probe.loading import CandidateError
 from dpaudit.probe.problem import Problem
+from dpaudit.probe.session import Session
 
-from .batches import Beside
+from .batches import Beside, Geometry
 from .gradients import RowPattern
 from .moments import Moment
 from .readings import Reading, Unreadable
@@ -97,6 +99,35 @@ def empty_batch(moment: Moment, config: RunConfig, typical: Beside) -> Problem |
     if bool(bare.any()):
         return problem(f"is released without noise in {int(bare.sum())} of {len(bare)} coordinates", usual.line)
     return None
+
+
+def visibly_empty_steps(
+    session: Session, config: RunConfig, geometry: Geometry, beside: Beside, deadline: float
+) -> int:
+    """At how many steps of one run an empty batch would be released without noise in some coordinate where others have it.
+
+    The run is on usual batches. At every step the empty batch is released twice from the same state with all generators moved: a
+    coordinate that comes out equal holds no noise. Usual batches are released twice as well.
+
+    Raises:
+        CandidateError: the mechanism raised.
+    """
+    empty = geometry.tensors(torch.zeros(0, sum(geometry.sizes), dtype=session.dtype), session.dtype)
+    usual = geometry.tensors(geometry.others(beside).to(session.dtype), session.dtype)
+    shown = 0
+    for step in range(config.total_steps):
+        if time.monotonic() > deadline:
+            break
+        before, epoch = session.snapshot(), config.epoch_of(step)
+        releases = []
+        for place, rows in enumerate((empty, empty, usual, usual)):
+            session.restore(before)
+            session.world.stir(before, 15_485_863 * (step + 1) + 32_452_843 * place)
+            releases.append(session.call_unwatched(rows, step, epoch))
+            session.reported_sigma(step, epoch)
+        still, moving = releases[0] == releases[1], releases[2] != releases[3]
+        shown += bool((still & moving).any())
+    return shown
 
 
 def _noiseless(reading: Reading) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from dpaudit.contract import NonFinite, Rows, Strength
+from dpaudit.contract import NonFinite, Rows, Severity, Strength
 from dpaudit.contract.guard import Attempt
 from dpaudit.probe.candidates import shrink
 from dpaudit.probe.loading import CandidateError
@@ -25,6 +25,7 @@ from .histories import make_session, moments_of
 from .moments import Moment
 from .readings import Unreadable
 from .report import Report
+from .uniform_noise import bounded_uniform_noise
 from .wording import (
     contribution_problem,
     counterexample,
@@ -39,6 +40,7 @@ _SHRINK_EXAMPLES = 100
 _RANDOM_EXAMPLES = 80
 _CLIMB_CALLS = 100
 _DEMONSTRATION_SECONDS = 5.0
+_EMPTY_SECONDS = 10.0
 _HISTORY_SHARE = 0.04
 _MILD = 1e-6
 
@@ -112,6 +114,7 @@ class Examination:
         except (Unreadable, UncopyableState) as error:
             if dtype is torch.float32:
                 self.incomplete.append(f"the noise cannot be read: {error}")
+                self._attempt("the test for uniform noise", self._uniform)
                 self._attempt("the test of the noise's shape", lambda: self._shape(unread=True))
             return None
         return Explorer(moments, tolerance, self.deadline, self.request.seed)
@@ -210,7 +213,7 @@ class Examination:
         yield "the check of row order", lambda: keep(checks_conduct.order_matters(late, mixed))
         if self.config.cell.rows is Rows.SAMPLED:
             yield "the check of zero rows", lambda: keep(checks_conduct.zero_row_counts(first, mixed))
-            yield "the check of empty batches", lambda: keep(checks_conduct.empty_batch(first, self.config, typical))
+            yield "the check of empty batches", lambda: self._empty(first, late)
         yield "the check for parts without effect", lambda: keep_all(checks_effect.no_effect(main.moments, mixed))
         yield "the check for bounded noise", lambda: self._bounded(main)
         yield "the check of seeds", lambda: keep(checks_noise.fixed_seed(self.session, self.geometry, mixed))
@@ -221,6 +224,25 @@ class Examination:
                 "half precision",
                 lambda: keep_all(checks_precision.half_precision(self._opened, typical, self.config)),
             )
+
+    def _empty(self, first: Moment, late: Moment) -> None:
+        """An empty batch at the first and at the last step; where it shows, at how many steps of a run it would."""
+        for moment in (first, late):
+            problem = checks_conduct.empty_batch(moment, self.config, self.typical)
+            if problem is None:
+                continue
+            if problem.severity is not Severity.MINOR:
+                deadline = min(self.deadline, time.monotonic() + _EMPTY_SECONDS)
+                session = self.session(torch.float64)
+                try:
+                    steps = checks_conduct.visibly_empty_steps(
+                        session, self.config, self.geometry, self.typical, deadline
+                    )
+                except CandidateError:
+                    steps = 0  # one that cannot run on it is judged by the finding alone
+                problem = replace(problem, evidence={**problem.evidence, "visible_steps": steps})
+            self._add(problem)
+            return
 
     def _bounded(self, main: Explorer) -> None:
         sigma = main.worst[0] if main.worst is not None else math.inf
@@ -234,6 +256,7 @@ class Examination:
         """Two batteries with fresh seeds. Noise without identified latents is judged by its shape alone."""
         reading = main.moments[0].reading(self.typical)
         if not reading.latents or reading.recording.coins:
+            self._uniform()
             self._shape()
         if not reading.latents:
             return
@@ -252,6 +275,13 @@ class Examination:
             for seed in (self.request.seed + 101, self.request.seed + 202)
         )
         problem = checks_noise.refuted(first, second, reading.line, reading.reported)
+        if problem is not None:
+            self._add(problem)
+
+    def _uniform(self) -> None:
+        """Uniform draws: bounded noise, if nothing else is added."""
+        beside = replace(self.typical, content="zeros")
+        problem = bounded_uniform_noise(self._opened(torch.float32), beside, self.config)
         if problem is not None:
             self._add(problem)
 

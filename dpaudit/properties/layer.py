@@ -11,7 +11,9 @@ from dpaudit.contract import (
     Measurement,
     Outcome,
     PlainData,
+    Relation,
     RunConfig,
+    Sampler,
     Severity,
     Strength,
     UsageError,
@@ -84,7 +86,9 @@ def search(
     if isinstance(answer, Problem):
         return _nothing(answer.message, (_finding(answer, source, config),), started)
     epsilon = _demonstrated_epsilon(config, dict(answer.demonstrated))
-    findings = tuple(_weighed(_finding(p, source, config), config, epsilon, answer) for p in answer.problems)
+    findings = tuple(
+        _weighed(_finding(p, source, config), config, epsilon, answer, measurement) for p in answer.problems
+    )
     return PropertyResult(
         outcome=_outcome(findings, answer),
         summary=_summary(findings, answer),
@@ -120,13 +124,57 @@ def _demonstrated_epsilon(config: RunConfig, sigmas: dict[int, float]) -> float 
     return epsilon_bracket(EventTrace.of_run(config, schedule), config.target_delta).lower
 
 
-def _weighed(finding: Finding, config: RunConfig, epsilon: float | None, report: Report) -> Finding:
+def _weighed_emptiness(finding: Finding, config: RunConfig, measurement: Measurement) -> Finding:
+    """Empty batches that show void the claim if the demonstrated pair, with what they tell of it, costs more than the target."""
+    cell, visible = config.cell, finding.evidence.get("visible_steps")
+    sigmas = [sigma for sigma in measurement.measured if sigma is not None]
+    asked = cell.sampler is Sampler.POISSON and cell.relation is Relation.ADD_REMOVE and not config.preparation
+    if not (
+        asked
+        and measurement.demonstrated
+        and len(sigmas) == config.total_steps
+        and isinstance(visible, int)
+        and visible
+    ):
+        return finding
+    from dpaudit.accounting.visible_emptiness import epsilon_with_visible_emptiness
+
+    if not 0.05 <= max(sigmas) < math.inf or config.sampling_probability >= 1 or config.target_delta <= 0:
+        return finding
+    epsilon = epsilon_with_visible_emptiness(
+        sigma=max(sigmas),
+        sampling_probability=config.sampling_probability,
+        dataset_size=config.dataset_size,
+        steps=config.total_steps,
+        visible=visible,
+        delta=config.target_delta,
+    )
+    if not epsilon > config.target_epsilon:
+        return finding
+    message = (
+        f"{finding.message}. At {visible} of {config.total_steps} steps of a run it would show; with the demonstrated pair that "
+        f"costs epsilon >= {epsilon:.4g}, the target is {config.target_epsilon:g}"
+    )
+    evidence: dict[str, PlainData] = {
+        **finding.evidence,
+        "epsilon_lower": plain_number(epsilon),
+        "target": config.target_epsilon,
+        "largest_noise_multiplier": max(sigmas),
+    }
+    return replace(finding, severity=Severity.CRITICAL, message=message, evidence=evidence)
+
+
+def _weighed(
+    finding: Finding, config: RunConfig, epsilon: float | None, report: Report, measurement: Measurement
+) -> Finding:
     """What a contribution above the bound does to the claim.
 
     It voids the claim if the demonstrated steps alone overspend. Where the other rows matter no epsilon follows; the claim's
     sensitivity is refuted by the pair all the same, and CRITICAL if so large a contribution would overspend as a bound.
     """
     target = config.target_epsilon
+    if finding.rule == "DPA212":
+        return _weighed_emptiness(finding, config, measurement)
     if finding.rule != "DPA201":
         return finding
     if epsilon is not None and epsilon > target:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpaudit.contract import AuditReport, Layer
+from dpaudit.contract import AuditReport, Layer, Severity
 from dpaudit.gate import audit
 
 from .configs import config
@@ -115,8 +115,8 @@ def main() -> int:
         wrong += not result.as_it_must
         print(_line(result), flush=True)
         rows.append(_row(result))
-    if arguments.out:
-        Path(arguments.out).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        if arguments.out:  # after each, so that an interrupted run leaves what it has
+            Path(arguments.out).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(f"{len(rows)} specimens, {wrong} not as they must be", file=sys.stderr)
     return 1 if wrong else 0
 
@@ -136,6 +136,8 @@ def _row(result: Result) -> dict[str, object]:
         "as_it_must": result.as_it_must,
         "refuting": list(result.refuting),
         "rules": sorted({finding.rule for finding in result.report.findings}),
+        "serious": sorted({f.rule for f in result.report.findings if f.severity is not Severity.MINOR}),
+        "reason": result.report.reasons[0][:300] if result.report.reasons else "",
         "layers": {
             str(record.layer): {"outcome": str(record.outcome), "seconds": round(record.seconds, 2)}
             for record in result.report.layers

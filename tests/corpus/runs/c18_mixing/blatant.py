@@ -1,0 +1,37 @@
+"""Class 18: the hidden layer is centred over the batch."""
+
+import torch
+from opacus import PrivacyEngine
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+data = TensorDataset(torch.randn(250, 6), torch.randint(0, 3, (250,)))
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        hidden = self.first(x)
+        hidden = hidden - hidden.mean(0)  # the fault
+        return self.last(torch.relu(hidden))
+
+
+model = Net()
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+loader = DataLoader(data, batch_size=24, shuffle=True)
+engine = PrivacyEngine(accountant="rdp")
+model, optimizer, loader = engine.make_private(
+    module=model, optimizer=optimizer, data_loader=loader, max_grad_norm=1.0, noise_multiplier=1.1
+)
+for _ in range(2):
+    for x, y in loader:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+engine.get_epsilon(1e-5)
