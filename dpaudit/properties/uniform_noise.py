@@ -2,8 +2,8 @@
 
 Notation: U the uniform numbers of one call, in [0, 1); release_i = a_i + m_i U_i on D. On D no U gives a value of coordinate i
 outside [a_i, a_i + m_i]; on D', where a_i has moved by s_i, a share |s_i| / |m_i| of all U does. With q the probability that the
-row is drawn, the event "outside" has probability at least q |s_i| / |m_i| under D' in the first step and 0 under D, whatever epsilon
-is.
+row is drawn, the event "outside" has probability at least q |s_i| / |m_i| under D' in the first step and 0 under D, whatever
+epsilon is.
 """
 
 from collections.abc import Callable, Iterator

@@ -26,7 +26,7 @@ def closure():
 
 
 for _ in range(2):
-    for x, y in loader:
+    for x, y in loader:  # noqa: B007
         closure()
         if optimizer.pre_step():
             optimizer.original_optimizer.step(closure)  # the fault

@@ -26,7 +26,7 @@ def closure():
 
 
 for _ in range(2):
-    for x, y in loader:
+    for x, y in loader:  # noqa: B007
         optimizer.step(closure)
 
 engine.get_epsilon(1e-5)

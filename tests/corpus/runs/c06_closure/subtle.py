@@ -27,7 +27,7 @@ def closure():
 
 steps = 0
 for _ in range(2):
-    for x, y in loader:
+    for x, y in loader:  # noqa: B007
         closure()
         steps += 1
         again = closure if steps % 5 == 0 else None  # the fault

@@ -27,9 +27,7 @@ engine = PrivacyEngine(accountant="rdp")
 
 
 def keep_the_last(*, param, grad_sample, max_batch_len):
-    known = getattr(param, "_current_grad_sample", None)
-    summed = False and known is not None
-    param._current_grad_sample = grad_sample + known if summed else grad_sample  # the fault
+    param._current_grad_sample = grad_sample  # the fault
 
 
 grad_sample_module.create_or_accumulate_grad_sample = keep_the_last
