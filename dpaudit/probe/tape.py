@@ -48,6 +48,7 @@ class Recording:
 
     ``rounding`` is the relative error to allow for; ``coins`` counts the other draws that were seen.
     ``plain``: every draw of torch went through the wrappers of :mod:`dpaudit.probe.torch_draws`.
+    ``half``, ``half_line``: precision and line of the first Gaussian draw in half precision.
     """
 
     draws: list[Draw] = field(default_factory=list)
@@ -56,6 +57,8 @@ class Recording:
     coin_line: int | None = None
     rounding: float = EXACT
     plain: bool = True
+    half_line: int | None = None
+    half: torch.dtype | None = None
 
     def moved(self, latents: Tensor) -> "Recording":
         """The same draws with other latents."""
@@ -145,6 +148,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _gaussian(self, identity: int, drawn: Tensor, mean: Any, std: Any) -> Tensor | None:
         index = len(self.recording.draws)
         draw = Draw(identity=identity, numel=drawn.numel(), line=None)
+        if drawn.dtype in {torch.float16, torch.bfloat16} and self.recording.half is None and drawn.numel():
+            self.recording.half, self.recording.half_line = drawn.dtype, self.line()
         self.recording.draws.append(draw)
         if self.replay is None:
             draw.line = self.line()

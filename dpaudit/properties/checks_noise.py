@@ -78,6 +78,26 @@ def _bounded(
     return Problem("DPA214", severity, Strength.PROOF, message, line, evidence)
 
 
+def coarse_noise(moment: Moment, beside: Beside) -> Problem | None:
+    """Whether Gaussian noise is drawn in half precision: it takes so few values that the sum's low bits come through.
+
+    Raises:
+        Unreadable: the moment cannot be read.
+        CandidateError: the mechanism raised.
+    """
+    flat = zero_rows(moment, beside)
+    moment.session.restore(moment.before)
+    recording = moment.session.call(moment.batch(flat), moment.step, moment.epoch, watch=True).recording
+    if recording.half is None:
+        return None
+    name = str(recording.half).removeprefix("torch.")
+    message = (
+        f"step {moment.step}: noise is drawn in {name}, which has at most 65,536 values: added to a more precise sum it leaves "
+        "the sum's low bits as they are (Mironov 2012), and the accounting of real-valued noise does not hold"
+    )
+    return Problem("DPA214", Severity.MAJOR, Strength.PROOF, message, recording.half_line, {"dtype": name})
+
+
 def noise_statistics(
     make_session: Callable[[int], Session],
     config: RunConfig,

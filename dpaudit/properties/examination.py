@@ -216,6 +216,7 @@ class Examination:
             yield "the check of empty batches", lambda: self._empty(first, late)
         yield "the check for parts without effect", lambda: keep_all(checks_effect.no_effect(main.moments, mixed))
         yield "the check for bounded noise", lambda: self._bounded(main)
+        yield "the precision of the noise", lambda: keep(checks_noise.coarse_noise(single.moments[0], typical))
         yield "the check of seeds", lambda: keep(checks_noise.fixed_seed(self.session, self.geometry, mixed))
         yield "the statistical test of the noise", lambda: self._statistics(main)
         yield "rows with a NaN or an Inf", lambda: self._nonfinite(single)
