@@ -89,4 +89,4 @@ def _cells(edges: Floats) -> Floats:
     """Standard normal mass between edges, the two ends included; never zero, by at most 1e-300."""
     below, above = ndtr(edges), ndtr(-edges)
     by_left, by_right = np.diff(below, prepend=0.0, append=1.0), -np.diff(above, prepend=1.0, append=0.0)
-    return np.maximum(np.where(np.append(below, 1.0) < 0.5, by_left, by_right), 1e-300)
+    return np.asarray(np.maximum(np.where(np.append(below, 1.0) < 0.5, by_left, by_right), 1e-300))

@@ -6,6 +6,7 @@ released and the applied gradients are looked at; the gradients are compared aft
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,14 @@ _TOLERANCE = 1e-3
 """Relative to the largest per-sample gradient of a parameter: float32 sums in another order stay well below."""
 
 _SAME = 1e-6
+
+
+@dataclass(slots=True)
+class _Worst:
+    """The largest relative gap so far, and its parameter."""
+
+    gap: float = 0.0
+    name: str = ""
 
 
 class GradientWatch:
@@ -107,7 +116,7 @@ class GradientWatch:
         changed[0] = inputs[-1] if not inputs.is_floating_point() else -3.0 * inputs[0] + 1.0
         moved = self._samples(changed)
         names = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        wrong, mixing = [0.0, ""], [0.0, ""]
+        wrong, mixing = _Worst(), _Worst()
         for place, name in enumerate(names):
             truth = torch.stack([row[place] for row in alone])
             scale = torch.cat([truth.flatten(), together[place].flatten()]).abs().max()
@@ -116,13 +125,13 @@ class GradientWatch:
                 (mixing, moved[place][1:], together[place][1:]),
             ):
                 gap = _relative(there, here, scale)
-                if gap > worst[0]:  # type: ignore[operator]
-                    worst[:] = [gap, name]
+                if gap > worst.gap:
+                    worst.gap, worst.name = gap, name
         return {
             "rows": len(inputs),
             "tolerance": _TOLERANCE,
-            "wrong": [_plain(wrong[0]), wrong[1]],
-            "mixing": [_plain(mixing[0]), mixing[1]],
+            "wrong": [_plain(wrong.gap), wrong.name],
+            "mixing": [_plain(mixing.gap), mixing.name],
         }
 
     def _loss(self, out: Any, rows: slice) -> Tensor:
@@ -136,7 +145,8 @@ class GradientWatch:
         """Per-sample gradients as Opacus forms them."""
         self._clear()
         terms = self._loss(self.model(inputs), slice(0, len(inputs)))
-        (terms.mean() if self.optimizer.loss_reduction == "mean" else terms.sum()).backward()
+        loss: Any = terms.mean() if self.optimizer.loss_reduction == "mean" else terms.sum()
+        loss.backward()
         found = []
         for p in self._parameters():
             sample = p.grad_sample

@@ -68,8 +68,8 @@ def bounded_uniform_noise(moment: Moment, beside: Beside, config: RunConfig) -> 
     for layer in range(len(moment.geometry.sizes)):
         row = moment.row(RowPattern(kind="one_hot", norm=10.0, layer=layer))
         moved = _release(moment, moment.geometry.with_row(beside, row), 0.0)[0]
-        share = ((moved - low).abs() / slope.abs())[slope != 0]
-        best = max(best, float(share.max()) if share.numel() else 0.0)
+        ratios = ((moved - low).abs() / slope.abs())[slope != 0]
+        best = max(best, float(ratios.max()) if ratios.numel() else 0.0)
     share = min(1.0, best)
     revealing = config.sampling_probability * share * (1 - 1e-4)
     if not revealing > config.target_delta:
