@@ -98,7 +98,7 @@ PEERS = {"unit test": unit_test, "record and replay": record_and_replay, "one ru
 
 def _rows(norm: float, count: int = _ROWS) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    rows = torch.randn(count, sum(math.prod(shape) for shape in SHAPES), generator=generator)
+    rows = torch.randn(_ROWS + 1, sum(math.prod(shape) for shape in SHAPES), generator=generator)[:count]
     return _shaped(norm * rows / rows.norm(dim=1, keepdim=True))
 
 
@@ -148,7 +148,7 @@ def main() -> int:
     lines = [
         "# The same corpus under what peers offer",
         "",
-        "Written by `python -m tests.corpus.peers`; its head says what each peer is. Re-implemented from published ideas: jax-privacy "
+        "Written by `python -m tests.corpus.peers`; its head says what each peer is. Re-implemented from published ideas: jax-privacy "  # noqa: E501
         "itself is not run, its kind of bound is the last column.",
         f"{len(rows)} mechanism files, every fifth of the key. A specimen on which a check raised counts as an alarm.",
         "",
