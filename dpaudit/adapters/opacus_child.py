@@ -66,8 +66,9 @@ def watch(record: Record) -> None:
         optimizer = next(part for part in result if isinstance(part, DPOptimizer))
         record.engines.append({"line": record.line(), **_engine_facts(self, optimizer, result[-1], words)})
         record.optimizer, record.accountant = optimizer, self.accountant
-        if len(record.engines) == 1:
-            record.gradients.attach(next(part for part in result if hasattr(part, "disable_hooks")), optimizer)
+        hooked = next((part for part in result if hasattr(part, "disable_hooks")), None)
+        if len(record.engines) == 1 and hooked is not None:
+            record.gradients.attach(hooked, optimizer)
         return result
 
     def make_private_with_epsilon(self: Any, **words: Any) -> Any:
