@@ -50,6 +50,8 @@ class GradientWatch:
 
     def after_release(self) -> None:
         """Called when the private optimiser has written the released gradients."""
+        if self.optimizer is None:
+            return
         self.released = [
             torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in self.optimizer.params
         ]
