@@ -32,6 +32,8 @@ from .stepping import Moment, StepResult, StepSetting, analyse_step, carried_bou
 
 MAXIMAL_TEMPLATES = 64
 MAXIMAL_FAILED_VARIATIONS = 4
+MAXIMAL_GROWTH = 64
+"""Steps in a row after each of which more is kept than before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,7 @@ class ScheduleRunner:
         self.templates: list[Template] = []
         self.moving: set[Path] = set()
         self._failed_variations = 0
+        self._growing = 0
         self.schedule = Schedule()
 
     def run(self) -> Schedule:
@@ -157,7 +160,20 @@ class ScheduleRunner:
         after: PlainState = {}
         for path, what in result.plain.items():
             after[path] = kept_number(evaluate(what.formula, environment)) if isinstance(what, Moving) else what
+        self._watch_growth(after)
         self.plain = after
+
+    def _watch_growth(self, after: PlainState) -> None:
+        """A log that gets longer at every step makes every step a new one: say so, instead of analysing all of them."""
+        new = [path for path in after if path not in self.plain]
+        self._growing = self._growing + 1 if new else 0
+        if self._growing > MAXIMAL_GROWTH:
+            where = "self." + ".".join(map(str, new[0]))
+            self._refuse(
+                "DPA106",
+                f"what is kept grows at every step ({where}): each step starts from another state, and only a state that "
+                "repeats up to its numbers covers a whole run. Keep a fixed number of values, or log outside the mechanism",
+            )
 
     def _fitting(self, step: int, epoch: int) -> Template | None:
         for template in reversed(self.templates[-MAXIMAL_TEMPLATES:]):

@@ -6,6 +6,8 @@ import random
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from dpaudit.contract import DataError, RecordedRun, RecordedStep
 from dpaudit.replay.recorded_sampler import LEVEL, sampler_findings
@@ -83,7 +85,7 @@ def test_truths_on_record_are_those_of_today():
 def test_the_keys_epsilons_follow_from_its_noise_by_another_accountant():
     """``sigma`` of a key is a formula in z (the calibrated multiplier), B and t (the step); a few are computed again.
 
-    Those at z/B are lower bounds: an accountant needs a floor under so little noise.
+    z/B takes minutes. :func:`test_a_single_step_without_noise_to_speak_of_by_closed_form` holds a case of little noise.
     """
     wanted = {"z/2", "z*(0.1 if t == 37 else 1.0)", "z/((1+1.1**2)/2)**0.5", "z/1.003"}
     key = json.loads((FOLDER / "key.json").read_text(encoding="utf-8"))
@@ -99,6 +101,22 @@ def test_the_keys_epsilons_follow_from_its_noise_by_another_accountant():
         assert found == pytest.approx(entry["epsilon"], rel=2e-3), path
         checked.add(formula)
     assert checked == wanted
+
+
+def test_a_single_step_without_noise_to_speak_of_by_closed_form():
+    """Step 37 alone is a lower bound of by_step.py: P = (1-q) N(0, s^2) + q N(1, s^2) against N(0, s^2), s = z / 10."""
+    entry = json.loads((FOLDER / "key.json").read_text(encoding="utf-8"))["c37_evasion/by_step.py"]
+    run = config("default")
+    q, s, delta = run.sampling_probability, run.noise_multiplier / 10, run.target_delta
+
+    def excess(epsilon):
+        at = s * s * np.log((np.expm1(epsilon) + q) / q) + 0.5
+        spent = (1 - q) * norm.sf(at / s) + q * norm.sf((at - 1) / s) - np.exp(epsilon + norm.logsf(at / s))
+        return spent - delta
+
+    alone = brentq(excess, 1.0, 500.0)
+    assert alone == pytest.approx(142.65, abs=0.01)
+    assert alone <= entry["epsilon"] <= alone + 0.5
 
 
 def test_nothing_true_is_computed_by_dpaudit():

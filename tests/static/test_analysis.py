@@ -384,6 +384,18 @@ def test_what_the_analysis_cannot_finish_is_named(rule: str, source: str, limit:
     assert result.refusal.rule == rule
 
 
+def test_a_log_that_grows_is_refused_in_words_and_one_of_fixed_length_is_bounded():
+    kept = clip().replace(
+        "        out = []", "        self.log = [*getattr(self, 'log', []), self.sigma]\n        out = []"
+    )
+    result = bound(kept, steps=80, epochs=1)
+    assert result.refusal is not None
+    assert result.refusal.rule == "DPA106"
+    assert "self.log." in result.refusal.message
+    last = kept.replace("self.sigma]", "self.sigma][-3:]")
+    assert min(bound(last, steps=80, epochs=1).sigma_effective) == pytest.approx(1.2, rel=1e-5)
+
+
 ESCAPES = {
     "DPA101": clip().replace(
         "        return out", "        out[1] = torch.einsum('b,b...->...', w, G[1]) / self.B\n        return out"

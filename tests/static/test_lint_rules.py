@@ -205,7 +205,7 @@ def test_every_reason_of_the_source_reading_has_a_pair():
 
 TABLES = {
     "_FORBIDDEN_NAMES": ("DPA116", "x = {}"),
-    "_FORBIDDEN_ATTRIBUTES": ("DPA116", "x = y.{}"),
+    "FORBIDDEN_ATTRIBUTES": ("DPA116", "x = y.{}"),
     "_RESEEDING": ("DPA112", "x.{}(0)"),
     "_GENERATORS": ("DPA112", "x = y.{}()"),
     "_TIME_LIKE": ("DPA116", "import {}"),
