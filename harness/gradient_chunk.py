@@ -3,6 +3,7 @@
 Notation: c rows of the chunk, K views of each row (their gradients are averaged), O outputs and I inputs of a layer.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -46,7 +47,7 @@ class RowChunk:
 
     def squared_norms(self) -> Tensor:
         """Squared joint norms, ``[c]``."""
-        return torch.stack([value.flatten(1).square().sum(1) for value in self._rows]).sum(0)
+        return torch.stack([squared_lengths(value) for value in self._rows]).sum(0)
 
     def discard(self, rows: Tensor) -> None:
         """Make the marked rows zero."""
@@ -130,10 +131,10 @@ class LayerChunk:
 
     def squared_norms(self) -> Tensor:
         """Squared joint norms, ``[c]``."""
-        parts = [value.flatten(1).square().sum(1) for value in self._formed().values()]
+        parts = [squared_lengths(value) for value in self._formed().values()]
         for entry in self._captured:
             if self._closed(entry):
-                squares = entry.layer_input.square().sum(1)
+                squares = squared_lengths(entry.layer_input)
                 bias = 1.0 if len(entry.positions) == 2 else 0.0
                 parts.append(entry.output_gradient.square().sum(1) * (squares + bias))
         return torch.stack(parts).sum(0)[: self._count]
@@ -180,6 +181,29 @@ class Scratch:
             like = self._parameters[position]
             buffer = self._buffers[position] = torch.empty((count, *like.shape), dtype=like.dtype, device=like.device)
         return buffer[:count]
+
+
+def squared_lengths(rows: Tensor) -> Tensor:
+    """Squared norms ``[c]`` of rows ``[c, *shape]``, without a copy of their squares.
+
+    Summed over stretches of at most 256 numbers first, then over stretches, so that no sum is long enough for float32 to
+    lose small coordinates beside large ones: a norm that came out too small would let a row pass its bound.
+    """
+    flat = rows.flatten(1)
+    stretch = _stretch(flat.shape[1])
+    if stretch < _SHORT:
+        return flat.square().sum(1)
+    squares: Tensor = torch.linalg.vector_norm(flat.reshape(len(flat), -1, stretch), dim=2).square()
+    return squares.sum(1)
+
+
+_SHORT = 8
+
+
+@functools.cache
+def _stretch(width: int) -> int:
+    """The largest divisor up to 256."""
+    return next(length for length in range(min(width, 256), 0, -1) if width % length == 0)
 
 
 def _spread(rows: Tensor, value: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpaudit.contract import UsageError
+from harness.gradient_chunk import squared_lengths
 from harness.models import MODELS, build_model
 from harness.network_layers import StandardisedConv2d
 from harness.per_sample import FunctionalGradients, LayerGradients, per_sample_gradients
@@ -128,6 +129,18 @@ def test_norms_and_weighted_sums_are_those_of_the_rows(layer: str, views: int) -
             totals = [torch.ones_like(parameter) for parameter in model.parameters()]
             chunk.add_weighted(weights, totals)
             torch.testing.assert_close(totals, [1 + torch.tensordot(weights, value, dims=1) for value in rows])
+
+
+@pytest.mark.parametrize("shape", [(3,), (1_009,), (2_018,), (16, 1, 8, 8), (10, 15_552)])
+@pytest.mark.parametrize("spread", [1.0, 1e-4])
+def test_squared_lengths_lose_nothing(shape: tuple[int, ...], spread: float) -> None:
+    """Against float64, also where many small coordinates stand behind one large one."""
+    rows = spread * torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
+    rows.flatten(1)[:, 0] = 1.0
+    expected = rows.double().flatten(1).square().sum(1)
+    torch.testing.assert_close(squared_lengths(rows).double(), expected, rtol=1e-6, atol=0)
+    rows.flatten(1)[1, -1], rows.flatten(1)[2, -1] = torch.nan, torch.inf
+    assert squared_lengths(rows).isfinite().tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize("method", [LayerGradients, FunctionalGradients])
