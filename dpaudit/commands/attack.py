@@ -27,6 +27,9 @@ PLAYERS: Mapping[str, str] = {
 }
 """Mode to the module of ``dpaudit.commands`` that plays it."""
 
+TRAINING_MODES = frozenset({"train", "shadow", "repeat"})
+"""Modes that train real models with canaries."""
+
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Attack, print, and end with 1 if the claim was refuted, 0 if an able attack found nothing, 4 otherwise.
@@ -38,6 +41,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     play = _player(arguments.mode)
     if arguments.drawn is not None and arguments.mode != "run":
         raise UsageError(f"--drawn: only --mode run sees how batches are drawn, got --mode {arguments.mode}")
+    _require_images(arguments.mode, arguments.preset)
     config = harness.run_config(
         arguments.preset,
         noise_multiplier=arguments.noise_multiplier,
@@ -129,6 +133,22 @@ def _finding(finding: Finding) -> dict[str, object]:
         "line": finding.line,
         "evidence": dict(finding.evidence),
     }
+
+
+def _require_images(mode: str, preset: str) -> None:
+    """Trainings of an attack put canaries among images; a preset of features has none.
+
+    Raises:
+        UsageError: a mode that trains, on features.
+    """
+    import harness
+
+    trains = [name for name in mode.split(",") if name in TRAINING_MODES]
+    if trains and harness.preset(preset).features is not None:
+        raise UsageError(
+            f"--mode {trains[0]}: canaries are images, and {preset!r} trains on features of images behind a private mean, whose "
+            "release no canary's score accounts for; --mode step and --mode run play its mechanism at its batch, steps and sigma"
+        )
 
 
 def _player(mode: str) -> Play:

@@ -43,6 +43,9 @@ def test_only_an_able_attack_that_found_nothing_ends_with_0(outcome: Outcome, co
         (["--seconds", "0"], "> 0"),
         (["--seed", "-1"], ">= 0"),
         (["--preset", "absent"], "preset"),
+        (["--preset", "scatter-digits", "--mode", "train"], "trains on features of images behind a private mean"),
+        (["--preset", "scatter-digits", "--mode", "shadow"], "--mode step and --mode run play its mechanism"),
+        (["--preset", "scatter-digits", "--mode", "repeat"], "--mode repeat: canaries are images"),
     ],
 )
 def test_wrong_input_ends_with_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
