@@ -1,0 +1,79 @@
+"""``dpaudit table paired``: differences to a baseline on common seeds, with intervals that cover."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import harness
+from dpaudit.cli import main
+from dpaudit.commands.paired import judgement, student_interval
+
+ACCEPTED = Path(__file__).resolve().parents[2] / "mechanisms" / "accepted"
+
+
+def run(*words: str) -> int:
+    torch.set_num_threads(1)
+    return main(words)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two mechanisms with three common seeds, and one of them with a fourth."""
+    out = tmp_path_factory.mktemp("runs")
+    words = ("--preset", "digits", "--noise-multiplier", "1.2", "--epochs", "1", "--form", "plain", "--quiet")
+    for name, seeds in (("standard_dpsgd", "1,2,3"), ("automatic_clipping", "1,2,3,4")):
+        path = str(ACCEPTED / f"{name}.py")
+        assert run("train", path, *words, "--seeds", seeds, "--out", str(out)) == 0
+    return [str(path) for path in sorted(out.iterdir())]
+
+
+def accuracy(folders: Sequence[str], name: str, seed: int) -> float:
+    (found,) = [folder for folder in folders if Path(folder).name == f"{name}-digits-{seed}"]
+    value = harness.read_run(found).accuracy
+    assert value is not None
+    return value
+
+
+def test_differences_are_taken_seed_by_seed(folders: list[str], tmp_path: Path) -> None:
+    assert run("table", "paired", *folders, "--out", str(tmp_path / "table.md")) == 0
+    pairs = [
+        accuracy(folders, "automatic_clipping", seed) - accuracy(folders, "standard_dpsgd", seed) for seed in (1, 2, 3)
+    ]
+    text = (tmp_path / "table.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("| automatic_clipping |")]
+    assert f"| 3 | {statistics.fmean(pairs):+.2f} | [" in line
+    (setting,) = json.loads((tmp_path / "table.json").read_text())["settings"]
+    (compared,) = setting["compared"]
+    assert compared["pairs"] == pytest.approx(dict(zip("123", pairs, strict=True)))
+    assert compared["interval"]["ends"] == pytest.approx(student_interval(pairs, 0.95))
+    assert setting["baseline"]["accuracy"].keys() == {"1", "2", "3"}
+
+
+def test_a_baseline_and_common_seeds_are_needed(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("table", "paired", *folders, "--baseline", "gone") == 2
+    assert "expected runs of 'gone' at one bound" in capsys.readouterr().err
+    some = [folder for folder in folders if folder.endswith(("standard_dpsgd-digits-1", "automatic_clipping-digits-4"))]
+    assert run("table", "paired", *some) == 2
+    assert "expected at least 2 seeds that standard_dpsgd has too, got []" in capsys.readouterr().err
+    assert run("table", "paired", *folders, "--out", "table.json") == 2
+    assert "--out names the Markdown file" in capsys.readouterr().err
+
+
+def test_the_interval_covers() -> None:
+    """5 differences of mean 0.3, 2,000 times: misses at most 5 % and six standard deviations."""
+    values = np.random.default_rng(0).normal(0.3, 1.0, size=(2_000, 5))
+    ends = [student_interval(row.tolist(), 0.95) for row in values]
+    missed = sum(not low <= 0.3 <= high for low, high in ends) / len(ends)
+    assert 0.01 < missed < 0.05 + 6 * (0.05 * 0.95 / len(ends)) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"), [((0.1, 0.4), "better"), ((-0.4, -0.1), "worse"), ((-0.1, 0.4), "no difference shown")]
+)
+def test_what_an_interval_shows(interval: tuple[float, float], words: str) -> None:
+    assert judgement(interval) == words
