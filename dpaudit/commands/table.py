@@ -17,7 +17,7 @@ from .training import median_and_mad
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Read everything, write one Markdown table with what it rests on; ``paired`` also as JSON beside it."""
-    from harness.atomic_files import write_atomically
+    from harness.atomic_files import make_directory, write_atomically
 
     out = Path(arguments.out) if arguments.out else None
     if out is not None and out.suffix == ".json":
@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if out is None:
         sys.stdout.write(text)
         return ExitCode.ALL_ACCEPTED
+    make_directory(out.parent)
     write_atomically(out, text.encode())
     if data is not None:
         write_atomically(out.with_suffix(".json"), (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())

@@ -40,14 +40,14 @@ def accuracy(folders: Sequence[str], name: str, seed: int) -> float:
 
 
 def test_differences_are_taken_seed_by_seed(folders: list[str], tmp_path: Path) -> None:
-    assert run("table", "paired", *folders, "--out", str(tmp_path / "table.md")) == 0
+    assert run("table", "paired", *folders, "--out", str(tmp_path / "new" / "table.md")) == 0
     pairs = [
         accuracy(folders, "automatic_clipping", seed) - accuracy(folders, "standard_dpsgd", seed) for seed in (1, 2, 3)
     ]
-    text = (tmp_path / "table.md").read_text()
+    text = (tmp_path / "new" / "table.md").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith("| automatic_clipping |")]
     assert f"| 3 | {statistics.fmean(pairs):+.2f} | [" in line
-    (setting,) = json.loads((tmp_path / "table.json").read_text())["settings"]
+    (setting,) = json.loads((tmp_path / "new" / "table.json").read_text())["settings"]
     (compared,) = setting["compared"]
     assert compared["pairs"] == pytest.approx(dict(zip("123", pairs, strict=True)))
     assert compared["interval"]["ends"] == pytest.approx(student_interval(pairs, 0.95))
