@@ -120,7 +120,7 @@ def test_calibration_rounds_up(capsys: pytest.CaptureFixture[str]) -> None:
         (("gate", "mechanisms", "--expect", "no-such-file.toml"), "cannot read no-such-file.toml"),
         (("train", "no-such-file.py", "--preset", "digits"), "no-such-file.py: No such file"),
         (("train", "m.py", "--preset", "digits", "--seeds", "one"), "whole numbers separated by commas"),
-        (("report", "no-such-folder"), "expected a report.json, an attack.json or a run directory"),
+        (("report", "no-such-folder"), "expected a report.json, an attack.json, a run directory"),
         (("frobnicate",), "invalid choice: 'frobnicate'"),
     ],
 )

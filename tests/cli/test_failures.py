@@ -45,7 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("gate missing.py", "no such file: 'missing.py'; give a mechanism file"),
         ("gate --opacus missing.py", "no such file: 'missing.py'; give script.py"),
         ("gate --function missing.py:f", "cannot read missing.py"),
-        ("gate --ledger folder", "cannot read folder"),
+        ("gate --ledger folder", "expected a readable folder/ledger.jsonl"),
         ("gate --ledger bytes.json", "bytes.json"),
         ("sweep missing.py --preset digits --grid learning_rate=1 --hold-out 10", "sweep: no such file: 'missing.py'"),
         ("train missing.py --preset digits --out runs", "missing.py: No such file or directory; give a Python file"),

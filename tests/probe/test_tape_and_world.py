@@ -211,6 +211,7 @@ def test_maps():
 
 GOOD = {
     "reported": [0.8], "measured": [0.8], "classes": ["clean"], "demonstrated": True, "pair": "p", "problems": [], "notes": [],
+    "checks": [],
 }  # fmt: skip
 
 
@@ -228,6 +229,7 @@ GOOD = {
         ("pair", "x" * 3000, "pair: expected a text"),
         ("problems", [{}], "rule: expected a text"),
         ("notes", [3], "notes: expected a text"),
+        ("checks", [3], "checks: expected a text"),
     ],
 )
 def test_the_parent_believes_nothing_unchecked(field, value, words):
