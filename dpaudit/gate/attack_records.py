@@ -41,9 +41,9 @@ def _facts(
 ) -> list[tuple[str, object, object]]:
     """(what, in the record, here); trainings with canaries have the plain form."""
     facts: list[tuple[str, object, object]] = [
+        ("its form", str(Form.PLAIN), str(form)),
         ("the sha256 of its source", attack.source_sha256[:16], source.sha256[:16]),
         ("its class", attack.class_name, source.class_name),
-        ("its form", str(Form.PLAIN), str(form)),
     ]
     facts += [(part.name, getattr(attack.config, part.name), getattr(config, part.name)) for part in fields(config)]
     return facts
