@@ -1,10 +1,12 @@
 """Ctrl-C: the command ends with 130 and says how to go on, nothing stays behind, and ``--resume`` finishes the work."""
 
+import fcntl
 import os
 import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,12 +25,25 @@ HANGING = MECHANISM.replace(
 )
 
 
+def hear_interrupts() -> None:
+    """Before the program starts: where the tests run in the background, interrupts are ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def take_terminal() -> None:
+    """The same, with standard input as the terminal of the session."""
+    hear_interrupts()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def start(words: list[str], folder: Path, *, terminal: bool) -> tuple[subprocess.Popen[bytes], Callable[[], None]]:
     """A command in a session of its own, and how its user interrupts it."""
     command = [sys.executable, "-m", "dpaudit", *words]
     with (folder / "stderr.txt").open("wb") as log:
         if not terminal:
-            process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stderr=log, stdout=log)
+            process = subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stderr=log, stdout=log, preexec_fn=hear_interrupts
+            )
             return process, lambda: process.send_signal(signal.SIGINT)
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
@@ -38,7 +53,7 @@ def start(words: list[str], folder: Path, *, terminal: bool) -> tuple[subprocess
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+            preexec_fn=take_terminal,
         )
         os.close(theirs)
         return process, lambda: os.write(ours, b"\x03") and None

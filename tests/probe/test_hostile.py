@@ -108,7 +108,7 @@ def test_the_audit_goes_on_and_nothing_outside_changes(name, tmp_path, mechanism
     path = _candidate(tmp_path, mechanism, name)
     source, run = load_source(path), config(epochs=1, steps_per_epoch=2)
     before, guard = Path(path).read_text(), Path(barrier.__code__.co_filename).with_name("guard.py").read_text()
-    started, others = time.monotonic(), _workers()
+    started, others, interrupt = time.monotonic(), _workers(), signal.getsignal(signal.SIGINT)
     forges = name == "answers nonsense"  # the gate records it as DPA001, which accepts nothing
     with pytest.raises(AuditBrokenError) if forges else contextlib.nullcontext():
         measurement = measure(source, run, time_limit=LIMIT, memory_limit_mib=3000)
@@ -122,7 +122,7 @@ def test_the_audit_goes_on_and_nothing_outside_changes(name, tmp_path, mechanism
     assert (tmp_path / "outside" / "kept").read_text() == "kept"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["candidate.py", "outside"]
     assert Path(barrier.__code__.co_filename).with_name("guard.py").read_text() == guard
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is interrupt
 
 
 def test_another_mechanism_is_unaffected_by_one_that_attacks(tmp_path, mechanism, config):

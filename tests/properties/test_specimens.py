@@ -48,7 +48,7 @@ MUST_FIND = {
     "NoiseThrownAway": "DPA215",
     "PublishedStyle": "DPA213",
     "ExponentialWeight": "DPA216",
-    "HalfAfterClip": "DPA213",
+    "HalfAfterClip": "DPA201",
 }
 MINOR = {"DPA205", "DPA210", "DPA211", "DPA215", "DPA219"}
 
