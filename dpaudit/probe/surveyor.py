@@ -16,6 +16,7 @@ from .loading import CandidateError
 from .post_processing import change_inside, couple_inside, find_inside
 from .problem import Problem, unresolved
 from .search import worst_row
+from .session import HALF
 from .shadows import ShadowWatch
 from .survey import Survey, failure
 from .whole_batch import passes_beside, silent_coordinates
@@ -62,6 +63,7 @@ class Surveyor:
         self._evades = False
         self._refuted = 0
         self._settled_at = -1
+        self._coarse = 0.0
         self._stored_noise = False
         self._insides: list[Inside] = []
         self._inside_at: tuple[int, Inside] | None = None
@@ -100,6 +102,11 @@ class Surveyor:
                 "what is released is computed from noisy values in a way that is not linear; measured is the noise multiplier "
                 "of these values, as if they were released, and no lower end of epsilon follows from it"
             )
+        if self._coarse:
+            survey.notes.append(
+                f"releases are rounded to half precision: what was read is exact to {self._coarse:.0%} only, and measured is "
+                "given that much above it, so that it bounds the noise multiplier from above all the same"
+            )
         if reader.sigma_error is not None:
             survey.add(failure(reader.sigma_error))
         survey.fill(len(steps))
@@ -125,9 +132,16 @@ class Surveyor:
                     "data in the noise scale or in what is kept"
                 )
         survey.classes.append(noise_class)
-        survey.measured.append(measured)
+        survey.measured.append(self._with_rounding(measured, state.recording.rounding))
         reader.session.restore(state.after)
         reader.neighbours.observe(state.release)  # not before: a row may follow earlier releases only
+
+    def _with_rounding(self, measured: float | None, rounding: float) -> float | None:
+        """An upper bound all the same where the release itself is rounded to half precision: read within ``rounding``."""
+        if measured is None or rounding < HALF:
+            return measured
+        self._coarse = max(self._coarse, rounding)
+        return measured * (1 + rounding)
 
     def _read(self, state: StepState, inherited: Diagnosis | None, *, search: bool) -> tuple[NoiseClass, float | None]:
         """Class and noise multiplier of a step, given what an earlier step left behind for it."""

@@ -13,7 +13,12 @@ from .configs import NAMES, config
 from .run import FOLDER, KEY, Specimen, examine, specimens
 
 FILES = sorted(path.relative_to(FOLDER / "mechanisms").as_posix() for path in (FOLDER / "mechanisms").rglob("*.py"))
-FEW = ("c10_groups_with_noise_for_one/subtle.py", "c34_no_noise_in_a_corner/subtle.py", "sound/per_layer_shares.py")
+FEW = (
+    "c10_groups_with_noise_for_one/subtle.py",
+    "c14_half_precision/clean_subtle.py",
+    "c34_no_noise_in_a_corner/subtle.py",
+    "sound/per_layer_shares.py",
+)
 WHOLE = pytest.mark.skipif(os.environ.get("DPAUDIT_POWER") != "1", reason="minutes; DPAUDIT_POWER=1 audits them all")
 
 
