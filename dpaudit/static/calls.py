@@ -16,7 +16,6 @@ from torch import Tensor
 from . import builtin_twins
 from .arrays import ArrayProxy
 from .callables import as_tensor, hashable, is_python, is_torch, plain_type
-from .noise_twins import TWINS, NormalTwin
 from .scalars import Tracked
 from .shape_numbers import lost_value, plain_value, size_value
 from .step_numbers import LIFTED, StepFloat, StepInt, is_plain, is_step_number, lift, plain_number
@@ -166,10 +165,6 @@ class Calls:
         if isinstance(owner, Tracked) and not isinstance(function, MethodType):
             self.escape(f"the method {name} of a float")
         if self.is_own(function):
-            return function(*args, **kwargs)
-        if isinstance(function, type) and function in TWINS:
-            return TWINS[function](*args, **kwargs)
-        if isinstance(owner, NormalTwin):
             return function(*args, **kwargs)
         structural = self._structural(function, args, kwargs)
         if structural is not None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .arrays import ArrayProxy
 from .calls import Calls
+from .distributions import draw_normal
 from .joints import JointBook
 from .operands import Operands
 from .scalars import Tracked, expression_of, wrap
@@ -267,7 +268,22 @@ class Hooks:
 
     def augment_attribute(self, site: int, name: str, value: Any, owner: Any, attribute: str) -> None:
         """``owner.attribute op= value``."""
+        self.owner(site, owner, attribute)
         setattr(owner, attribute, self.binary(site, name, getattr(owner, attribute), value))
+
+    def owner(self, site: int, owner: Any, attribute: str) -> Any:
+        """What an attribute is set on: an object of the candidate's own class, or the gradient of a tensor.
+
+        A class or function of another module would be changed for the analysis as well.
+        """
+        own = owner.__module__ == self.filename if isinstance(owner, type) else type(owner).__module__ == self.filename
+        if self.operands is not None and not own and not (attribute == "grad" and isinstance(owner, Tensor)):
+            _, session = self.watching()
+            session.mark_line()
+            session.refuse(
+                "DPA106", f"the attribute {attribute} is set on something else than the mechanism's own objects"
+            )
+        return owner
 
     def target(self, site: int, container: Any) -> Any:
         """The container of a store in another form (several targets, a loop variable)."""
@@ -293,6 +309,29 @@ class Hooks:
         if function is len:
             self.note(site, result)
         return result
+
+    def drawn(
+        self,
+        site: int,
+        method: str,
+        kind: Any,
+        given: tuple[Any, ...],
+        named: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """``kind(*given, **named).method(*args, **kwargs)``; noise of ``torch.distributions`` is drawn by watched calls."""
+        if self.operands is None or kind is not torch.distributions.Normal:
+            made = self.call(site, kind, *given, **named)
+            return self.call(site, getattr(made, method), *args, **kwargs)
+        operands, session = self.watching()
+        session.mark_line()
+        for value in (*given, *named.values(), *args, *kwargs.values()):
+            self.note(site, value)
+        try:
+            return draw_normal(operands, given, named, *args, **kwargs)
+        except TypeError as error:
+            raise session.refuse("DPA117", f"torch.distributions.Normal: {error}") from error
 
     def text(self, site: int, value: Any) -> Any:
         """A value that goes into a text."""

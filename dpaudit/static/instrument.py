@@ -79,6 +79,7 @@ class _Rewriter(ast.NodeTransformer):
         return node
 
     def visit_comprehension(self, node: ast.comprehension) -> Any:
+        node.target = self.visit(node.target)
         node.iter = self.visit(node.iter)
         node.ifs = [self._truth(test) for test in node.ifs]
         return node
@@ -123,10 +124,31 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> Any:
         if isinstance(node.func, ast.Name) and node.func.id in _UNTOUCHED_CALLS:
             return self.generic_visit(node)
+        match node.func:
+            case ast.Attribute(value=ast.Call() as made, attr="sample" | "rsample" as method):
+                return self._drawn(node, made, method)
+            case _:
+                pass
         function = self.visit(node.func)
         arguments = [self.visit(a) for a in node.args]
         keywords = [ast.keyword(arg=k.arg, value=self.visit(k.value)) for k in node.keywords]
         return self.hook(node, "call", function, *arguments, keywords=keywords)
+
+    def _drawn(self, node: ast.Call, made: ast.Call, method: str) -> ast.Call:
+        """``distribution(...).sample(...)``: as one call, so that nobody else holds the distribution."""
+        given = ast.Tuple(elts=[self.visit(a) for a in made.args], ctx=ast.Load())
+        names: list[ast.expr | None] = [None if k.arg is None else ast.Constant(k.arg) for k in made.keywords]
+        named = ast.Dict(keys=names, values=[self.visit(k.value) for k in made.keywords])
+        arguments = [self.visit(a) for a in node.args]
+        keywords = [ast.keyword(arg=k.arg, value=self.visit(k.value)) for k in node.keywords]
+        head = (ast.Constant(method), self.visit(made.func), given, named)
+        return self.hook(node, "drawn", *head, *arguments, keywords=keywords)
+
+    def visit_Attribute(self, node: ast.Attribute) -> Any:
+        node.value = self.visit(node.value)
+        if not isinstance(node.ctx, ast.Load):
+            node.value = self.hook(node.value, "owner", node.value, ast.Constant(node.attr))
+        return node
 
     def visit_Subscript(self, node: ast.Subscript) -> Any:
         if isinstance(node.ctx, ast.Load):
