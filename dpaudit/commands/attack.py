@@ -12,6 +12,7 @@ from dpaudit.probe import SourceError
 
 from .attack_command import command_of
 from .bound import as_plain, table
+from .preset import configured
 from .progress import Bar, Progress
 
 Play = Callable[[argparse.Namespace, RunConfig, Bar], EmpiricalResult]
@@ -36,21 +37,11 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
     Exit code 0 accepts nothing: an attack proves no upper bound.
     """
-    import harness
-
     play = _player(arguments.mode)
     if arguments.drawn is not None and arguments.mode != "run":
         raise UsageError(f"--drawn: only --mode run sees how batches are drawn, got --mode {arguments.mode}")
     _require_images(arguments.mode, arguments.preset)
-    config = harness.run_config(
-        arguments.preset,
-        noise_multiplier=arguments.noise_multiplier,
-        calibration=arguments.calibration,
-        relation=arguments.relation,
-        rows=arguments.rows,
-        sampler=arguments.sampler,
-        nonfinite=arguments.nonfinite,
-    )
+    config = configured(arguments)
     with Progress(quiet=arguments.quiet) as progress:
         bar = progress.bar(arguments.path)
         try:

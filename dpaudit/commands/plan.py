@@ -23,6 +23,7 @@ from dpaudit.empirical import (
 from dpaudit.probe import SourceError, load_source, measure
 
 from .attack import plan_row
+from .preset import configured
 from .progress import Progress
 
 _SIMULATED = 20_000
@@ -30,17 +31,7 @@ _SIMULATED = 20_000
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Plan and print. No attack is played; with PATH the mechanism is probed, in a worker process."""
-    import harness
-
-    config = harness.run_config(
-        arguments.preset,
-        noise_multiplier=arguments.noise_multiplier,
-        calibration=arguments.calibration,
-        relation=arguments.relation,
-        rows=arguments.rows,
-        sampler=arguments.sampler,
-        nonfinite=arguments.nonfinite,
-    )
+    config = configured(arguments)
     try:
         measurement = _measured(arguments, config)
     except SourceError as error:

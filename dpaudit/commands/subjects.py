@@ -11,6 +11,7 @@ from typing import TypeVar
 from dpaudit.adapters import Subject, function_subject, opacus_subject
 from dpaudit.contract import NonFinite, Relation, RunConfig, UsageError
 
+from .preset import configured
 from .targets import expand
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -44,22 +45,12 @@ def targets_of(arguments: argparse.Namespace, scratch: Path) -> tuple[Target, ..
 
 
 def _targets(arguments: argparse.Namespace, scratch: Path) -> Iterator[Target]:
-    import harness
-
     if not (arguments.paths or arguments.opacus or arguments.function):
         raise UsageError(
             "gate: nothing to audit; give PATH..., --opacus or --function, or set targets in [tool.dpaudit] of pyproject.toml"
         )
     if arguments.paths or arguments.function:
-        config = harness.run_config(
-            arguments.preset,
-            noise_multiplier=arguments.noise_multiplier,
-            calibration=arguments.calibration,
-            relation=arguments.relation,
-            rows=arguments.rows,
-            sampler=arguments.sampler,
-            nonfinite=arguments.nonfinite,
-        )
+        config = configured(arguments)
         for spec in expand(arguments.paths):
             yield Target(spec=spec, config=config, command=command_of([spec], arguments))
         for given in arguments.function or ():

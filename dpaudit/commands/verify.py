@@ -98,4 +98,5 @@ def _checked(report: AuditReport) -> str:
     if ends.lower is None and ends.upper is None:
         return "no end of epsilon to re-check"
     sides = [name for name, end in (("lower", ends.lower), ("upper", ends.upper)) if end is not None]
-    return f"the {' and '.join(sides)} end of epsilon follows from the record"
+    verb = "ends of epsilon follow" if len(sides) > 1 else "end of epsilon follows"
+    return f"the {' and '.join(sides)} {verb} from the record"

@@ -54,4 +54,4 @@ def blind_spots(layers: Sequence[LayerRecord], *, ledgers: int) -> Iterator[str]
     if Layer.EMPIRICAL not in ran:
         yield "No attack was run: there is no empirical lower bound."
     if not ledgers:
-        yield "Behaviour that differs in a real training run under this configuration was not recorded."
+        yield "Behaviour that differs in a real training run: none under this configuration was recorded."
