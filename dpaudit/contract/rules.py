@@ -165,6 +165,12 @@ _ALL = (
         "Run it on small tensors and mend the quoted error.",
     ),
     Rule(
+        "DPA118",
+        "a law of real numbers is used that float32 does not keep",
+        "Terms cancel, a value is divided by itself, or a factor is out of range: what is computed is not what the formula says.",
+        "Leave out the detour: add and take off nothing large, divide nothing by itself, keep factors near 1.",
+    ),
+    Rule(
         "DPA201",
         "a contribution exceeds the bound that the noise is scaled for",
         "The sensitivity is larger than the noise assumes.",

@@ -16,11 +16,16 @@ from dataclasses import dataclass
 from .expressions import Table
 from .intervals import (
     EVERYTHING,
+    VANISHING,
     Interval,
     absolute_interval,
+    flushed,
     function_interval,
     interval_power,
     interval_product,
+    rounded_sum,
+    surely_at_most,
+    surely_less,
 )
 
 Powers = tuple[tuple[int, float], ...]
@@ -75,6 +80,8 @@ class BoxEvaluator:
     def _tighten(self, x: int, powers: Powers, value: Interval) -> Interval:
         if powers:
             return value
+        if self.table.kind(x) in {"mul", "fun"}:
+            value = flushed(value)
         low, high = self.table.range(x)
         return max(low, value[0]), min(high, value[1])
 
@@ -119,14 +126,10 @@ class BoxEvaluator:
                 # Their number may be larger at the real shape: the table's range of their sum allows for it.
                 rest = self.table.combine(0.0, {t: k for t, k in terms if t not in closed})
                 sum_of = self.table.range(self.table.combine(constant, closed))
-                low, high = interval_product(sum_of, self.monomial(powers))
-                ends = self.of(rest, powers)
-                return low + ends[0], high + ends[1]
-        low, high = interval_product((constant, constant), self.monomial(powers)) if constant else (0.0, 0.0)
-        for term, coefficient in terms:
-            ends = interval_product((coefficient, coefficient), self.of(term, powers))
-            low, high = low + ends[0], high + ends[1]
-        return low, high
+                return rounded_sum([interval_product(sum_of, self.monomial(powers)), self.of(rest, powers)])
+        parts = [interval_product((constant, constant), self.monomial(powers))] if constant else []
+        parts += [interval_product((k, k), self.of(t, powers)) for t, k in terms]
+        return rounded_sum(parts)
 
     def _has_variables(self, x: int) -> bool:
         """Whether a variable of the box occurs in ``x``."""
@@ -249,9 +252,9 @@ class BoxEvaluator:
                 return (1.0, 1.0) if node[1] else (0.0, 0.0)
             case "lt" | "le":
                 (a_low, a_high), (b_low, b_high) = self.of(children[0]), self.of(children[1])
-                if a_high < b_low or (node[0] == "le" and a_high <= b_low):
+                if surely_less(a_high, b_low) or (node[0] == "le" and surely_at_most(a_high, b_low)):
                     return 1.0, 1.0
-                if a_low > b_high or (node[0] == "lt" and a_low >= b_high):
+                if surely_less(b_high, a_low) or (node[0] == "lt" and surely_at_most(b_high, a_low)):
                     return 0.0, 0.0
                 return 0.0, 1.0
             case "not":
@@ -318,12 +321,13 @@ def supremum(
         return total
 
     def attained(at: Mapping[int, Interval]) -> float:
+        """The upper end at one point, below which no bisection can come."""
         middle = {v: (_middle(e),) * 2 for v, e in at.items()}
         evaluator = BoxEvaluator(table, norms, publics, middle)
         total = 0.0
         for term in terms:
-            total += interval_product((term.weight,) * 2, evaluator.of(term.factor, ((term.variable, 1.0),)))[0]
-        return total
+            total += interval_product((term.weight,) * 2, evaluator.of(term.factor, ((term.variable, 1.0),)))[1]
+        return total if not math.isnan(total) else math.inf
 
     order = itertools.count()
     queue = [(-high(box), next(order), dict(box))]
@@ -342,7 +346,31 @@ def supremum(
             part = {**worst, variable: half}
             best = max(best, attained(part))
             heapq.heappush(queue, (-high(part), next(order), part))
-    return -queue[0][0]
+    return -queue[0][0] + _where_squares_vanish(table, terms, norms, publics, box)
+
+
+def _where_squares_vanish(
+    table: Table,
+    terms: Sequence[Term],
+    norms: Mapping[int, tuple[int, dict[int, float]]],
+    publics: Mapping[int, int],
+    box: Mapping[int, Interval],
+) -> float:
+    """What a row adds whose squares float32 flushes to zero, so that its norm reads 0: ``VANISHING`` times its factor there.
+
+    Without a bound of the factor (a division by the norm alone) nothing is added: that the norm is not 0 is then an assumption
+    that the result states.
+    """
+    total = 0.0
+    for term in terms:
+        if term.variable in publics.values():
+            continue
+        low, high = box[term.variable]
+        tiny = {**box, term.variable: (min(low, VANISHING), min(high, VANISHING))}
+        factor = BoxEvaluator(table, norms, publics, tiny).of(term.factor)[1]
+        added = term.weight * min(high, VANISHING) * max(factor, 0.0)
+        total += added if math.isfinite(added) else 0.0
+    return total
 
 
 def _near(scale: float, ends: Interval) -> float:

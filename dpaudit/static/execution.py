@@ -62,8 +62,10 @@ class Execution:
             axes = AxisWatch(self.operands.shadows, self.shapes, hooks.joints)
             self.operands.is_fixed = axes.is_fixed
             with BoundaryMode(self.operands, self.shapes, axes), ShadowMode(self.operands, axes):
+                self.session.table.floats.active = True
                 yield
         finally:
+            self.session.table.floats.active = False
             hooks.operands, hooks.shapes, hooks.book = None, None, None
 
     def gradients(self, dtype: torch.dtype = torch.float32) -> list[Tensor]:

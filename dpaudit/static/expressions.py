@@ -18,11 +18,14 @@ used for every ``x``: where ``x = 0`` the candidate computes NaN. See ``docs/sta
 import math
 from collections.abc import Iterable, Sequence
 
+from .floating import FloatWatch
 from .intervals import (
     EVERYTHING,
     Interval,
     evaluate_function,
     power_of,
+    surely_at_most,
+    surely_less,
 )
 from .positivity import stays_positive
 from .ranges import range_of
@@ -50,6 +53,7 @@ class Table:
         """Line in the candidate's source that is being executed; stamped on every new node."""
         self.public_range: dict[object, Interval] = {}
         self.divided_by_vanishing: set[int | None] = set()
+        self.floats = FloatWatch(self)
         self._index: dict[Node, int] = {}
         self._ranges: dict[int, Interval] = {}
         self._constants: dict[float, int] = {}
@@ -218,21 +222,26 @@ class Table:
         for part in parts:
             together |= touches[part]
         several = together & (together - 1) != 0
+        if several:
+            parts = [self._tie_to_row(x) if touches[x] and touches[x] & (touches[x] - 1) == 0 else x for x in parts]
         constant = 0.0
         terms: dict[int, float] = {}
+        opposed = False
         for part in parts:
-            if several and touches[part] and touches[part] & (touches[part] - 1) == 0:
-                part = self._tie_to_row(part)
-            node = self.nodes[part]
-            if node[0] == "lin":
-                constant += node[1]  # type: ignore[operator]
-                for term, coefficient in node[2]:  # type: ignore[attr-defined]
-                    terms[term] = terms.get(term, 0.0) + coefficient
-            elif node[0] == "c":
-                constant += node[1]  # type: ignore[operator]
-            else:
-                terms[part] = terms.get(part, 0.0) + 1.0
-        return self.combine(constant, terms)
+            own, inner = self.linear(part)
+            opposed = opposed or constant * own < 0
+            constant += own
+            for term, coefficient in inner:
+                before = terms.get(term, 0.0)
+                opposed = opposed or before * coefficient < 0
+                terms[term] = before + coefficient
+        result = self.combine(constant, terms)
+        if self.floats.active:
+            if opposed or self.floats.heights:
+                self.floats.summed(parts, result)
+            if self.floats.rounds_to_many(result):
+                self.floats.along(result, frozenset(parts))
+        return result
 
     def _tie_to_row(self, part: int) -> int:
         node = self.nodes[part]
@@ -254,7 +263,10 @@ class Table:
         if by == 1:
             return x
         constant, terms = self.linear(x)
-        return self.combine(constant * by if constant else 0.0, {t: k * by for t, k in terms})
+        result = self.combine(constant * by if constant else 0.0, {t: k * by for t, k in terms})
+        if self.floats.active:
+            self.floats.scaled(x, by, result)
+        return result
 
     def subtract(self, a: int, b: int) -> int:
         return self.add([a, self.scale(b, -1.0)])
@@ -268,7 +280,10 @@ class Table:
             scale, factors = self.factors(part)
             coefficient *= scale
             for factor, exponent in factors:
-                powers[factor] = powers.get(factor, 0.0) + exponent
+                before = powers.get(factor, 0.0)
+                if before * exponent < 0 and self.floats.active:
+                    self.floats.cancelled(factor)
+                powers[factor] = before + exponent
         if coefficient == 0:
             return self.zero
         return self.scale(self.monomial(powers), coefficient)
@@ -387,20 +402,33 @@ class Table:
 
     def compare(self, op: str, a: int, b: int) -> int:
         """``lt``, ``le`` or ``eq`` as a number 0 or 1; decided where the ranges decide it."""
+        if self.floats.active and (self.touch[a] | self.touch[b]):
+            twice = a == b and self.floats.rounds(a)
+            if twice or self.floats.may_be_nan(a) or self.floats.may_be_nan(b):
+                return self.unforeseen(op, a, b)
         if a == b:
             return self.zero if op == "lt" else self.one
         (a_low, a_high), (b_low, b_high) = self.range(a), self.range(b)
-        if op == "lt" and (a_high < b_low or a_low >= b_high):
+        if op == "lt" and (surely_less(a_high, b_low) or surely_at_most(b_high, a_low)):
             return self.one if a_high < b_low else self.zero
-        if op == "le" and (a_high <= b_low or a_low > b_high):
+        if op == "le" and (surely_at_most(a_high, b_low) or surely_less(b_high, a_low)):
             return self.one if a_high <= b_low else self.zero
         if op == "eq":
-            if a_high < b_low or b_high < a_low:
+            if surely_less(a_high, b_low) or surely_less(b_high, a_low):
                 return self.zero
             if a_low == a_high == b_low == b_high:
                 return self.one
             a, b = min(a, b), max(a, b)
         return self._build((op, a, b), (a, b))
+
+    def unforeseen(self, test: str, *operands: int) -> int:
+        """A boolean that may go either way: a comparison or test of what may be NaN or infinite."""
+        touch = flags = 0
+        for x in operands:
+            touch |= self.touch[x]
+            flags |= self.flags[x]
+        outcome = self._intern(("opaque", "unforeseen", (test, *operands)), touch, flags)
+        return self._build(("lt", outcome, self.zero), (outcome,))
 
     def negate(self, x: int) -> int:
         value = self.value(x)

@@ -107,6 +107,17 @@ def _extreme(which: str) -> Handler:
     return handler
 
 
+def _passing_over_nan(which: str) -> Handler:
+    plain = _extreme(which)
+
+    def handler(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Any:
+        if any(map(o.table.floats.may_be_nan, (x for a in args[:2] for x in o.settled(a).reshape(-1).tolist()))):
+            o.table.floats.depart("fmin and fmax pass over NaN, which a private value may be here")
+        return plain(o, overload, args, kwargs, result)
+
+    return handler
+
+
 def _clamp(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
     low = kwargs.get("min", args[1] if len(args) > 1 else None)
     high = kwargs.get("max", args[2] if len(args) > 2 else None)
@@ -184,20 +195,51 @@ def _masked_fill(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[s
     return np.array(np.broadcast_to(ids, tuple(result.shape)))
 
 
-def _finite(value: float) -> Handler:
-    """Tests for NaN and Inf: constant under the printed assumption that gradients are finite."""
+def _test(name: str, otherwise: float) -> Handler:
+    """Tests for NaN and Inf: known where float32 cannot give these, under the printed assumption that gradients are finite."""
+
+    def outcome(o: Operands, x: int) -> int:
+        floats, table = o.table.floats, o.table
+        nan, infinite = floats.may_be_nan(x), floats.may_be_infinite(x)
+        match name:
+            case "isnan":
+                open_question = nan
+            case "isinf":
+                open_question = nan or infinite
+            case _:
+                open_question = nan or infinite
+        if open_question and table.is_private(x):
+            return table.unforeseen(name, x)
+        o.session.notes.setdefault("tests for NaN and Inf were taken to find none", table.line)
+        return table.constant(otherwise)
 
     def handler(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
-        ids = o.ids(args[0])
-        o.session.notes.setdefault("tests for NaN and Inf were taken to find none", o.table.line)
-        return np.full(ids.shape, o.table.constant(value), dtype=np.int64)
+        return o.each(lambda x: outcome(o, x), o.settled(args[0]))
 
     return handler
 
 
 def _nan_to_num(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
+    largest = torch.finfo(args[0].dtype).max
+    given = [
+        kwargs.get(name, args[k] if len(args) > k else None) for k, name in enumerate(("nan", "posinf", "neginf"), 1)
+    ]
+    nan, high, low = (
+        float(default if v is None else v) for v, default in zip(given, (0.0, largest, -largest), strict=True)
+    )
+
+    def replaced(x: int) -> int:
+        floats, table = o.table.floats, o.table
+        new = x
+        if table.is_private(x) and (floats.may_be_infinite(x) or floats.may_be_nan(x)):
+            if not table.is_nonnegative(x):
+                new = table.where(table.unforeseen("is -inf", x), table.constant(low), new)
+            new = table.where(table.unforeseen("is inf", x), table.constant(high), new)
+            new = table.where(table.unforeseen("isnan", x), table.constant(nan), new) if floats.may_be_nan(x) else new
+        return new
+
     o.session.notes.setdefault("tests for NaN and Inf were taken to find none", o.table.line)
-    return o.ids(args[0]).copy()
+    return o.each(replaced, o.settled(args[0]))
 
 
 def _ternary(divide: bool) -> Handler:
@@ -221,14 +263,17 @@ def _lerp(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any
     return o.each(mix, o.ids(args[0]), o.ids(args[1]), o.ids(args[2]))
 
 
+def _truncated(o: Operands, x: int) -> int:
+    value = o.table.value(x)
+    return o.session.opaque("trunc", *o.touched([x])) if value is None else o.table.constant(float(math.trunc(value)))
+
+
 def _cast(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
     source, target = args[0].dtype, result.dtype
     if target is torch.bool and source is not torch.bool:
         return o.each(lambda x: truth(o, x), o.settled(args[0]))
     if source.is_floating_point and not target.is_floating_point and not o.shadows.is_constant(args[0]):
-        return o.each(
-            lambda x: x if o.table.is_known(x) else o.session.opaque("trunc", *o.touched([x])), o.settled(args[0])
-        )
+        return o.each(lambda x: _truncated(o, x), o.settled(args[0]))
     if is_short(target):
         # What noise already covers is released here: its rounding is post-processing.
         return o.settled(args[0]).copy()
@@ -241,14 +286,14 @@ HANDLERS: dict[str, Handler] = {
     "add": _add, "sub": _sub, "rsub": _rsub, "mul": _mul, "div": _div, "true_divide": _div, "pow": _pow,
     "sqrt": _fixed_power(0.5), "rsqrt": _fixed_power(-0.5), "square": _fixed_power(2.0), "reciprocal": _fixed_power(-1.0),
     "neg": _scaled(-1.0), "positive": _scaled(1.0), "abs": _abs, "relu": _relu,
-    "minimum": _extreme("min"), "maximum": _extreme("max"), "fmin": _extreme("min"), "fmax": _extreme("max"),
+    "minimum": _extreme("min"), "maximum": _extreme("max"), "fmin": _passing_over_nan("min"), "fmax": _passing_over_nan("max"),
     "clamp": _clamp, "clip": _clamp, "clamp_min": _one_sided("min"), "clamp_max": _one_sided("max"),
     "lt": _compare("lt"), "le": _compare("le"), "gt": _compare("gt"), "ge": _compare("ge"),
     "eq": _compare("eq"), "ne": _compare("ne"),
     "logical_and": _junction("and"), "logical_or": _junction("or"), "bitwise_and": _junction("and"),
     "bitwise_or": _junction("or"), "logical_not": _not, "bitwise_not": _not,
     "where": _where, "masked_fill": _masked_fill,
-    "isnan": _finite(0.0), "isinf": _finite(0.0), "isfinite": _finite(1.0), "nan_to_num": _nan_to_num,
+    "isnan": _test("isnan", 0.0), "isinf": _test("isinf", 0.0), "isfinite": _test("isfinite", 1.0), "nan_to_num": _nan_to_num,
     "addcmul": _ternary(False), "addcdiv": _ternary(True), "lerp": _lerp, "_to_copy": _cast,
     **{name: _function(kept) for name, kept in _FUNCTIONS.items()},
 }  # fmt: skip

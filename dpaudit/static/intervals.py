@@ -1,8 +1,15 @@
 """Intervals of real numbers: ranges of sums, products, powers and functions of one argument."""
 
 import math
+from collections.abc import Sequence
+
+import numpy as np
 
 Interval = tuple[float, float]
+ROUNDING = 2.0**-20
+"""Of a sum of a few float32 numbers, and of a comparison, relative to the magnitudes: 16 units in the last place."""
+VANISHING = 2.0**-100
+"""What float32 may take for zero, with room for a sum of 2^26 squares that are flushed to zero one by one."""
 EVERYTHING: Interval = (-math.inf, math.inf)
 
 FUNCTION_RANGE: dict[str, Interval] = {
@@ -101,3 +108,46 @@ def function_interval(name: str, argument: Interval) -> Interval:
     if not math.isinf(argument[1]):
         high = min(high, evaluate_function(name, argument[1]))
     return low, high
+
+
+def rounded_sum(parts: Sequence[Interval]) -> Interval:
+    """Range of a sum as float32 computes it, in any order, from parts that stay in their ranges.
+
+    Rounding is monotone, so the smallest result comes of the smallest parts, and is off by a part of their magnitudes; the
+    sum of two numbers that float32 holds has the sign that it should.
+    """
+    low, high = math.fsum(p[0] for p in parts), math.fsum(p[1] for p in parts)
+    if len(parts) == 1:
+        return low, high
+    below, above = sum(abs(p[0]) for p in parts), sum(abs(p[1]) for p in parts)
+    two = len(parts) == 2
+    if not (two and low == 0 and all(map(_is_short, (p[0] for p in parts)))):
+        low -= ROUNDING * below
+    if not (two and high == 0 and all(map(_is_short, (p[1] for p in parts)))):
+        high += ROUNDING * above
+    return low, high
+
+
+def _is_short(x: float) -> bool:
+    """Whether float32 holds a number exactly."""
+    return not math.isfinite(x) or float(np.float32(x)) == x
+
+
+def surely_less(a: float, b: float) -> bool:
+    """``a < b`` by more than float32 may be off."""
+    return a + ROUNDING * (abs(a) if math.isfinite(a) else 0.0) < b - ROUNDING * (abs(b) if math.isfinite(b) else 0.0)
+
+
+def surely_at_most(a: float, b: float) -> bool:
+    """``a <= b`` whatever float32 does: by a margin, or at zero, which it holds."""
+    return surely_less(a, b) or (a == b == 0.0)
+
+
+def flushed(ends: Interval) -> Interval:
+    """A range whose ends float32 may take for zero, or for infinite, widened to where it can tell."""
+    low, high = ends
+    if 0 < low < VANISHING or -VANISHING < low < 0:
+        low = 0.0 if low > 0 else -VANISHING
+    if 0 < high < VANISHING or -VANISHING < high < 0:
+        high = 0.0 if high < 0 else VANISHING
+    return (-math.inf if low < -1 / VANISHING else low), (math.inf if high > 1 / VANISHING else high)

@@ -4,7 +4,16 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .intervals import EVERYTHING, Interval, absolute_interval, function_interval, interval_power, interval_product
+from .intervals import (
+    EVERYTHING,
+    Interval,
+    absolute_interval,
+    flushed,
+    function_interval,
+    interval_power,
+    interval_product,
+    rounded_sum,
+)
 
 if TYPE_CHECKING:
     from .expressions import Table
@@ -23,20 +32,19 @@ def range_of(table: "Table", x: int) -> Interval:
         case "r" | "lt" | "le" | "eq" | "and" | "or" | "not":
             return 0.0, 1.0
         case "lin":
-            low = high = node[1]
-            for term, coefficient in node[2]:  # type: ignore[attr-defined]
-                ends = interval_product(table.range(term), (coefficient, coefficient))
-                low, high = low + ends[0], high + ends[1]  # type: ignore[operator]
-            if _may_be_longer(table, x, [t for t, _ in node[2]]):  # type: ignore[attr-defined]
-                return _longer_sum(table, x, low)  # type: ignore[arg-type]
-            return low, high  # type: ignore[return-value]
+            constant, terms = table.linear(x)
+            parts = [interval_product(table.range(t), (k, k)) for t, k in terms]
+            low, high = rounded_sum([(constant, constant), *parts] if constant else parts)
+            if _may_be_longer(table, x, [t for t, _ in terms]):
+                return _longer_sum(table, x, low)
+            return low, high
         case "mul":
             result: Interval = (1.0, 1.0)
             for factor, exponent in node[1]:  # type: ignore[attr-defined]
                 result = interval_product(result, interval_power(table.range(factor), exponent))
             if _may_be_longer(table, x, [f for f, _ in node[1]]):  # type: ignore[attr-defined]
-                return _longer_product(table, x, result)
-            return result
+                result = _longer_product(table, x, result)
+            return flushed(result)
         case "min" | "max":
             ends_of = [table.range(c) for c in table.children(x)]
             pick = min if node[0] == "min" else max
@@ -47,7 +55,7 @@ def range_of(table: "Table", x: int) -> Interval:
         case "abs":
             return absolute_interval(table.range(node[1]))  # type: ignore[arg-type]
         case "fun":
-            return function_interval(str(node[1]), table.range(node[2]))  # type: ignore[arg-type]
+            return flushed(function_interval(str(node[1]), table.range(node[2])))  # type: ignore[arg-type]
         case _:
             return EVERYTHING
 

@@ -161,6 +161,8 @@ class Session:
             self.refuse("DPA101", "a private value is released without noise", table.lines[x])
         for term in noise:
             self._check_gaussian(term)
+        if self.table.floats.active:
+            self.table.floats.released(constant, public, noise)
         return self._register(x, constant, public, private, noise)
 
     def declared(self, x: int) -> int:

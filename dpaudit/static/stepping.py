@@ -174,6 +174,8 @@ def _run_path(setting: StepSetting, moment: Moment, planned: tuple[bool, ...]) -
     if session.reasons:
         # The candidate caught a refusal: what it computed afterwards means nothing.
         raise session.refuse(session.reasons[0].rule, session.reasons[0].message, session.reasons[0].line)
+    for departure, line in setting.table.floats.found.items():
+        raise session.refuse("DPA118", departure, line)
     return Path(
         session=session,
         branches=tuple(session.branches),
