@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from .positivity import stays_positive
 
 if TYPE_CHECKING:
-    from .expressions import Table
+    from .expression_store import ExpressionStore
 
 SHRINKS = 64.0
 """By how much a term may shrink against the largest that it was: its error grows as much, to 2^-18 of it."""
@@ -48,7 +48,7 @@ class FloatWatch:
         found: what was simplified, with the line.
     """
 
-    def __init__(self, table: "Table") -> None:
+    def __init__(self, table: "ExpressionStore") -> None:
         self.table = table
         self.active = False
         self.found: dict[str, int | None] = {}

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from .intervals import Interval, interval_power, interval_product
 
 if TYPE_CHECKING:
-    from .expressions import Table
+    from .expression_store import ExpressionStore
 
 
-def stays_positive(table: "Table", x: int) -> bool:
+def stays_positive(table: "ExpressionStore", x: int) -> bool:
     """Whether ``x`` is at least some positive number for all inputs.
 
     Shown for sums of non-negative terms ``k * v + q``: for ``v >= 1`` the first is at least ``k``, and for ``v <= 1`` the
@@ -24,7 +24,7 @@ def stays_positive(table: "Table", x: int) -> bool:
     return False
 
 
-def _range_where(table: "Table", x: int, small: int) -> Interval:
+def _range_where(table: "ExpressionStore", x: int, small: int) -> Interval:
     """Range of ``x`` where the non-negative ``small`` is at most 1."""
     if x == small:
         return 0.0, 1.0

@@ -16,10 +16,10 @@ from .intervals import (
 )
 
 if TYPE_CHECKING:
-    from .expressions import Table
+    from .expression_store import ExpressionStore
 
 
-def range_of(table: "Table", x: int) -> Interval:
+def range_of(table: "ExpressionStore", x: int) -> Interval:
     """An interval that an expression stays in for every input."""
     node = table.nodes[x]
     match node[0]:
@@ -60,7 +60,7 @@ def range_of(table: "Table", x: int) -> Interval:
             return EVERYTHING
 
 
-def _may_be_longer(table: "Table", x: int, parts: Sequence[int]) -> bool:
+def _may_be_longer(table: "ExpressionStore", x: int, parts: Sequence[int]) -> bool:
     """Whether a sum or product may have more terms where there are more rows or longer axes."""
     if not (table.more_rows or table.longer_axes):
         return False
@@ -71,7 +71,7 @@ def _may_be_longer(table: "Table", x: int, parts: Sequence[int]) -> bool:
     return (table.longer_axes and alike) or (table.more_rows and table.touch[x] & (table.touch[x] - 1) != 0)
 
 
-def _longer_sum(table: "Table", x: int, low: float) -> Interval:
+def _longer_sum(table: "ExpressionStore", x: int, low: float) -> Interval:
     constant, terms = table.linear(x)
     ends = [interval_product(table.range(t), (k, k)) for t, k in terms]
     grows = constant > 0 or any(e[1] > 0 for e in ends)
@@ -79,7 +79,7 @@ def _longer_sum(table: "Table", x: int, low: float) -> Interval:
     return (-math.inf if falls else low), (math.inf if grows else 0.0)
 
 
-def _longer_product(table: "Table", x: int, plain: Interval) -> Interval:
+def _longer_product(table: "ExpressionStore", x: int, plain: Interval) -> Interval:
     ends = [interval_power(table.range(f), e) for f, e in table.factors(x)[1] if table.touch[f]]
     sizes = [absolute_interval(e) for e in ends]
     signed = any(e[0] < 0 for e in ends)

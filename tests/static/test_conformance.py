@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 
 from dpaudit.static import dispatch, handlers_move
-from dpaudit.static.bounds import BoxEvaluator
+from dpaudit.static.box_evaluator import BoxEvaluator
 from dpaudit.static.execution import Execution
 from dpaudit.static.expressions import Table
 from dpaudit.static.hooks import Hooks
