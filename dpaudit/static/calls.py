@@ -17,7 +17,7 @@ from . import builtin_twins
 from .arrays import ArrayProxy
 from .callables import as_tensor, hashable, is_python, is_torch, plain_type
 from .scalars import Tracked
-from .shape_numbers import lost_value, plain_value, size_value
+from .shape_numbers import is_shape_number, lost_value, plain_value, size_value
 from .step_numbers import LIFTED, StepFloat, StepInt, is_plain, is_step_number, lift, plain_number
 
 if TYPE_CHECKING:
@@ -33,12 +33,31 @@ _FORBIDDEN_CALLS = frozenset(
         "seed_all", "set_rng_state_all",
     }
 )  # fmt: skip
-_OUTSIDE = frozenset({builtins.eval, builtins.exec, builtins.compile, builtins.open, builtins.__import__, builtins.id})
+_OUTSIDE = frozenset(
+    {builtins.eval, builtins.exec, builtins.compile, builtins.open, builtins.__import__, builtins.id, builtins.hash}
+)
 _NUMPY_NORMAL = frozenset({"normal", "randn", "standard_normal"})
 _CONTAINER_TYPES = (list, dict, tuple, set, str, bytes, frozenset)
 _PASSING = frozenset({list, tuple, dict, enumerate, reversed, set, frozenset})
 """They only hold or order what they are given."""
 _SINKS = frozenset({builtins.print, warnings.warn})
+_TEXTS = frozenset({builtins.str, builtins.repr, builtins.format, builtins.ascii})
+_WRITTEN = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bool,
+    type(None),
+    np.generic,
+    torch.dtype,
+    torch.Size,
+    range,
+    type,
+    BaseException,
+)
+"""What is written alike in every process."""
 _QUESTIONS = frozenset({isinstance, callable, hasattr, issubclass})
 _SCALARS = frozenset({np.float64, np.float32})
 _TRUTHS_OF_ORDER = frozenset({"sorted", "min", "max", "sort"})
@@ -166,6 +185,9 @@ class Calls:
             self.escape(f"the method {name} of a float")
         if self.is_own(function):
             return function(*args, **kwargs)
+        if (hashable(function) and function in _TEXTS) or isinstance(owner, str):
+            for value in (*args, *kwargs.values()):
+                self.check_text(value)
         structural = self._structural(function, args, kwargs)
         if structural is not None:
             return structural[0]
@@ -255,6 +277,8 @@ class Calls:
             self.escape(f"{name} with a key")
 
     def _plain_call(self, function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not is_torch(function):
+            self._check_devices(function, name, (*args, *kwargs.values()))
         if is_torch(function):
             if is_python(function) and any(self.holds_tracked(a) for a in (*args, *kwargs.values())):
                 # Python code of torch would read a tracked number as a plain float: it gets a tensor.
@@ -275,6 +299,34 @@ class Calls:
         if getattr(function, "__module__", "") == "itertools" and function is not itertools.chain:
             self._note_lengths(args)
         return function(*map(plain_value, args), **kwargs)
+
+    def _check_devices(self, function: Any, name: str, values: tuple[Any, ...]) -> None:
+        """A device may be kept and passed on; a text or a comparison made of it would tell of the machine."""
+        holds = name in {"append", "extend"} and isinstance(getattr(function, "__self__", None), list)
+        written = function in _SINKS if hashable(function) else False
+        if not (holds or written or getattr(function, "__module__", "") == "logging"):
+            for value in values:
+                self.check_device(value)
+
+    def check_device(self, value: Any) -> None:
+        """Refuse what would tell of the device on which the mechanism runs."""
+        if isinstance(value, torch.device):
+            _, session = self.hooks.watching()
+            session.mark_line()
+            session.refuse(
+                "DPA116", "what a device is called tells of the machine; pass devices on, and ask nothing of them"
+            )
+
+    def check_text(self, value: Any, depth: int = 0) -> None:
+        """Refuse a text that would tell an address in memory, or the device."""
+        self.check_device(value)
+        if isinstance(value, list | tuple | dict | set | frozenset) and depth < 6:
+            for part in (*value, *(value.values() if isinstance(value, dict) else ())):
+                self.check_text(part, depth + 1)
+        elif not isinstance(value, _WRITTEN) and not is_shape_number(value):
+            _, session = self.hooks.watching()
+            session.mark_line()
+            session.refuse("DPA116", f"the text of a {type(value).__name__} may tell its address in memory")
 
     def lose_inside(self, value: Any, depth: int = 0) -> None:
         """Every number from a shape in there goes on as a plain one."""

@@ -52,6 +52,8 @@ class BoundaryMode(TorchFunctionMode):
         self.session = operands.session
         self.shapes = shapes
         self.cuts = Cuts(axes)
+        self._foreign_device = False
+        """A device was read from a tensor that need not lie where gradients do."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -75,7 +77,27 @@ class BoundaryMode(TorchFunctionMode):
             return func(args[0], size) if size else func(*args, **kwargs)
         if name in CUTS:
             args, kwargs = self.cuts.call(name, args, kwargs)
-        return self._call(func, name, args, kwargs)
+        result = self._call(func, name, args, kwargs)
+        if name in {"cpu", "to", "type_as"}:
+            self._check_moved(name, args, kwargs, result)
+        return result
+
+    def _check_moved(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        """What another device would copy is the same memory here: neither may be written to any more."""
+        shadows, tensor = self.operands.shadows, args[0]
+        if not isinstance(result, Tensor) or shadows.is_constant(tensor):
+            return
+        if result.untyped_storage()._cdata != tensor.untyped_storage()._cdata:
+            return
+        given = (*args[1:], *kwargs.values())
+        elsewhere = name == "cpu" or any(
+            isinstance(a, str)
+            or (isinstance(a, Tensor) and shadows.is_constant(a))
+            or (isinstance(a, torch.device) and self._foreign_device)
+            for a in given
+        )
+        if elsewhere:
+            shadows.export(result)
 
     def _call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         if name in {"full", "new_full"}:
@@ -141,6 +163,8 @@ class BoundaryMode(TorchFunctionMode):
 
     def _attribute(self, func: Any, args: Any, kwargs: Any) -> Any:
         out = func(*args, **kwargs)
+        if func.__self__.__name__ == "device" and self.operands.shadows.is_constant(args[0]):
+            self._foreign_device = True
         if func.__self__.__name__ == "shape":
             return self.shapes.of(args[0])
         if func.__self__.__name__ in {"nbytes", "__cuda_array_interface__", "itemsize"} or (

@@ -122,7 +122,12 @@ class Hooks:
             followed = isinstance(other, int | float | Tensor | ArrayProxy) and not isinstance(other, np.generic)
             if is_shape_number(mine) and not followed:
                 self.calls.lost_shape(mine)
-        return getattr(operator, name)(left, right)
+        result = getattr(operator, name)(left, right)
+        if isinstance(result, set | frozenset):
+            _, session = self.watching()
+            session.mark_line()
+            session.refuse("DPA116", "a set's order differs from process to process; use a list or a tuple")
+        return result
 
     def _check_sequences(self, formula: str, left: Any, right: Any) -> None:
         """Text, and comparisons element by element, read numbers where nobody watches."""
@@ -130,6 +135,7 @@ class Hooks:
             self.calls.pin_inside(left)
             self.calls.pin_inside(right)
             if isinstance(left, str | bytes):
+                self.calls.check_text(right)
                 self.calls.lose_inside(right)
             if self.calls.holds_tracked(left) or self.calls.holds_tracked(right):
                 self.calls.escape("a text or a comparison of lists")
@@ -168,6 +174,8 @@ class Hooks:
     def _compare(self, site: int, name: str, left: Any, right: Any) -> Any:
         if self.operands is None:
             return _plain_compare(name, left, right)
+        self.calls.check_device(left)
+        self.calls.check_device(right)
         if name in {"in", "not_in"}:
             found = self._membership(left, right)
             return found if name == "in" else not found
@@ -218,6 +226,7 @@ class Hooks:
 
     def _place(self, container: Any, index: Any) -> Any:
         """An index as a plain one: what may change is pinned, and what was read from a shape is noted."""
+        self.calls.check_device(index)
         if self.calls.holds_tracked(index):
             self.calls.escape("an index")
         self.calls.pin_inside(index)
@@ -336,6 +345,7 @@ class Hooks:
     def text(self, site: int, value: Any) -> Any:
         """A value that goes into a text."""
         if self.operands is not None:
+            self.calls.check_text(value)
             self.calls.pin_inside(value)
             if is_shape_number(value):
                 self.calls.lost_shape(value)

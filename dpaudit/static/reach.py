@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from .refusal import Reason
+from .surroundings import asks, surroundings
 
 MODULES = frozenset(
     {
@@ -78,6 +79,7 @@ def reach(tree: ast.Module) -> Iterator[Reason]:
                 pass
         yield from _attribute(node)
     yield from _stores(tree)
+    yield from surroundings(tree)
 
 
 def _attribute(node: ast.AST) -> Iterator[Reason]:
@@ -95,6 +97,8 @@ def _lookup(node: ast.Call) -> Iterator[Reason]:
         return
     written = ast.Attribute(value=node.args[0], attr=name.value, ctx=ast.Load(), lineno=node.lineno, col_offset=0)
     yield from _attribute(written)
+    if asks(name.value) or name.value in {"type", "index"}:
+        yield _reason(node.lineno, f"{name.value} tells of the machine, of the mode or of the memory, or changes them")
     from .lint import FORBIDDEN_ATTRIBUTES
 
     if name.value in FORBIDDEN_ATTRIBUTES:

@@ -110,7 +110,8 @@ class ShadowMemory:
         """Overwrite the elements of a tensor whose storage is known."""
         if tensor.untyped_storage()._cdata in self._exported:
             self.session.refuse(
-                "DPA110", "a value that is tracked is written to memory that a NumPy array or a pointer shares"
+                "DPA110",
+                "a value that is tracked is written to memory that an array or a pointer shares, or that another device copies",
             )
         self.spell_out(tensor)
         self._check_precision(tensor, ids)
