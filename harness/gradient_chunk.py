@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from .layer_rules import LAYER_RULES
+from .layer_rules import LAYER_RULES, channels_last_rule
 
 
 class GradientChunk(Protocol):
@@ -94,6 +94,7 @@ class LayerChunk:
         self._scratch = scratch
         self._parameters = parameters
         self._rows: dict[int, Tensor] | None = None
+        self._channels_last: set[int] = set()
 
     def write(self, out: list[Tensor]) -> None:
         """Every row's gradients."""
@@ -111,20 +112,35 @@ class LayerChunk:
 
     def _fill(self, entry: Captured) -> list[Tensor]:
         """Rows ``[c + padding, *shape]`` of one layer in scratch memory, views summed (their loss is already averaged)."""
-        views = len(entry.layer_input)
-        targets = [self._scratch.rows(position, views) for position in entry.positions]
+        targets = [self._scratch.rows(position, len(entry.layer_input)) for position in entry.positions]
         LAYER_RULES[type(entry.layer)].fill(entry.layer, entry.layer_input, entry.output_gradient, targets)
+        return self._views_summed(targets)
+
+    def _views_summed(self, targets: list[Tensor]) -> list[Tensor]:
         if self._views == 1:
             return targets
         return [value.view(-1, self._views, *value.shape[1:]).sum(1) for value in targets]
 
     def _formed(self) -> dict[int, Tensor]:
+        """Rows by position; of the positions in ``_channels_last`` with the channels last."""
         if self._rows is None:
             self._rows = {}
             for entry in self._captured:
                 if not self._closed(entry):
-                    self._rows.update(zip(entry.positions, self._fill(entry), strict=True))
+                    self._rows.update(zip(entry.positions, self._fill_fastest(entry), strict=True))
         return self._rows
+
+    def _fill_fastest(self, entry: Captured) -> list[Tensor]:
+        fill = channels_last_rule(entry.layer, entry.layer_input)
+        if fill is None:
+            return self._fill(entry)
+        weight, *bias = [self._scratch.rows(position, len(entry.layer_input)) for position in entry.positions]
+        outputs, inputs, *kernel = weight.shape[1:]
+        # The same memory with the channels last; nothing reads it in the other order.
+        targets = [weight.view(len(weight), outputs, *kernel, inputs), *bias]
+        fill(entry.layer, entry.layer_input, entry.output_gradient, targets)
+        self._channels_last.add(entry.positions[0])
+        return self._views_summed(targets)
 
     def _closed(self, entry: Captured) -> bool:
         return entry.closed_form and self._views == 1
@@ -154,7 +170,8 @@ class LayerChunk:
         """Add the weighted sum."""
         weights = self._with_padding(weights, 0)
         for position, value in self._formed().items():
-            totals[position].add_(torch.tensordot(weights, value, dims=1))
+            total = torch.tensordot(weights, value, dims=1)
+            totals[position].add_(total.permute(0, 3, 1, 2) if position in self._channels_last else total)
         for entry in self._captured:
             if self._closed(entry):
                 weighted = weights[:, None] * entry.output_gradient

@@ -15,14 +15,18 @@ from torch.nn import functional
 
 from .network_layers import STANDARDISATION_FLOOR, StandardisedConv2d
 
+Fill = Callable[[nn.Module, Tensor, Tensor, list[Tensor]], None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRule:
     """``fill(layer, input, output_gradient, [weight_out(, bias_out)])`` writes rows ``[c, *shape]``; ``applies_to`` says for
-    which layers of the kind that is exact."""
+    which layers of the kind that is exact. ``fill_channels_last`` does the same, faster where the input's channels are next
+    to each other in memory, with the weight's rows as ``[c, O, *kernel, I]``."""
 
-    fill: Callable[[nn.Module, Tensor, Tensor, list[Tensor]], None]
+    fill: Fill
     applies_to: Callable[[nn.Module], bool]
+    fill_channels_last: Fill | None = None
 
 
 def _linear(_layer: nn.Module, layer_input: Tensor, output_gradient: Tensor, out: list[Tensor]) -> None:
@@ -38,14 +42,28 @@ def _linear(_layer: nn.Module, layer_input: Tensor, output_gradient: Tensor, out
 
 def _convolution(layer: nn.Module, layer_input: Tensor, output_gradient: Tensor, out: list[Tensor]) -> None:
     layer = cast(nn.Conv2d, layer)
+    if layer.in_channels == 1:  # one channel: both orders are the same, and this is the faster one
+        _convolution_channels_last(layer, layer_input, output_gradient, out)
+        return
     rows, groups = len(layer_input), layer.groups
     by_position = output_gradient.flatten(2)  # [c, O, L]
-    patches = _patches(layer, layer_input, output_gradient)  # [c, I * K, L]
+    patches = _patches(layer, layer_input.contiguous(), output_gradient)  # [c, I * K, L]
     torch.bmm(
         by_position.reshape(rows * groups, -1, by_position.shape[2]),
         patches.view(rows * groups, -1, by_position.shape[2]).transpose(1, 2),
         out=out[0].view(rows * groups, layer.out_channels // groups, -1),
     )
+    if len(out) == 2:
+        torch.sum(by_position, dim=2, out=out[1])
+
+
+def _convolution_channels_last(
+    layer: nn.Module, layer_input: Tensor, output_gradient: Tensor, out: list[Tensor]
+) -> None:
+    """One group only."""
+    by_position = output_gradient.flatten(2)  # [c, O, L]
+    patches = _patches_channels_last(cast(nn.Conv2d, layer), layer_input, output_gradient)  # [c, L, K * I]
+    torch.bmm(by_position, patches, out=out[0].view(len(layer_input), len(by_position[0]), -1))
     if len(out) == 2:
         torch.sum(by_position, dim=2, out=out[1])
 
@@ -59,10 +77,21 @@ def _standardised_convolution(
     the gradient for c is ``g / s - c (g . c) / s^3``, and centring subtracts its mean.
     """
     _convolution(layer, layer_input, output_gradient, out)
-    weight = cast(StandardisedConv2d, layer).weight
+    _through_standardisation(cast(StandardisedConv2d, layer).weight, out[0])
+
+
+def _standardised_channels_last(
+    layer: nn.Module, layer_input: Tensor, output_gradient: Tensor, out: list[Tensor]
+) -> None:
+    _convolution_channels_last(layer, layer_input, output_gradient, out)
+    _through_standardisation(cast(StandardisedConv2d, layer).weight.permute(0, 2, 3, 1), out[0])
+
+
+def _through_standardisation(weight: Tensor, rows: Tensor) -> None:
+    """In place: rows of gradients for the used filters ``[c, O, ...]``, entries of a filter in the order of ``weight``'s."""
     centred = weight - weight.mean(dim=(1, 2, 3), keepdim=True)
     length = (centred.square().sum(dim=(1, 2, 3), keepdim=True) + STANDARDISATION_FLOOR).sqrt()
-    unit, gradient = (centred / length).flatten(1), out[0].flatten(2)  # [O, fan-in], [c, O, fan-in]
+    unit, gradient = (centred / length).flatten(1), rows.flatten(2)  # [O, fan-in], [c, O, fan-in]
     along = torch.einsum("cok,ok->co", gradient, unit)
     gradient.sub_(along[:, :, None] * unit).div_(length.flatten(1))
     gradient.sub_(gradient.mean(dim=2, keepdim=True))
@@ -84,6 +113,20 @@ def _patches(layer: nn.Conv2d, layer_input: Tensor, output: Tensor) -> Tensor:
         layer_input.storage_offset(),
     )
     return windows.reshape(rows, channels * math.prod(layer.kernel_size), -1)
+
+
+def _patches_channels_last(layer: nn.Conv2d, layer_input: Tensor, output: Tensor) -> Tensor:
+    """The same as ``[c, L, K * I]``: of one row of a kernel, all columns and channels are one run of memory."""
+    top, left = cast(tuple[int, int], layer.padding)
+    images = layer_input.permute(0, 2, 3, 1)
+    images = functional.pad(images, (0, 0, left, left, top, top)) if top or left else images.contiguous()
+    row, down, right, channel = images.stride()
+    windows = images.as_strided(
+        (len(images), *output.shape[2:], *layer.kernel_size, images.shape[3]),
+        (row, down * layer.stride[0], right * layer.stride[1], down, right, channel),
+        images.storage_offset(),
+    )
+    return windows.reshape(len(images), output.shape[2] * output.shape[3], -1)
 
 
 def _group_norm(layer: nn.Module, layer_input: Tensor, output_gradient: Tensor, out: list[Tensor]) -> None:
@@ -108,7 +151,19 @@ def _plain_convolution(layer: nn.Module) -> bool:
 
 LAYER_RULES: dict[type, LayerRule] = {
     nn.Linear: LayerRule(fill=_linear, applies_to=_always),
-    nn.Conv2d: LayerRule(fill=_convolution, applies_to=_plain_convolution),
-    StandardisedConv2d: LayerRule(fill=_standardised_convolution, applies_to=_plain_convolution),
+    nn.Conv2d: LayerRule(
+        fill=_convolution, applies_to=_plain_convolution, fill_channels_last=_convolution_channels_last
+    ),
+    StandardisedConv2d: LayerRule(
+        fill=_standardised_convolution, applies_to=_plain_convolution, fill_channels_last=_standardised_channels_last
+    ),
     nn.GroupNorm: LayerRule(fill=_group_norm, applies_to=_affine),
 }
+
+
+def channels_last_rule(layer: nn.Module, layer_input: Tensor) -> Fill | None:
+    """The rule for rows ``[c, O, *kernel, I]``, where the layer has one and this input has its channels last."""
+    fill = LAYER_RULES[type(layer)].fill_channels_last
+    if fill is None or cast(nn.Conv2d, layer).groups > 1 or layer_input.dim() != 4:
+        return None
+    return fill if layer_input.is_contiguous(memory_format=torch.channels_last) else None

@@ -23,13 +23,15 @@ from .tanh_networks import TanhCIFAR10Net, TanhMNISTNet
 class ReLUMaxPool(nn.Module):
     """ReLU, then a 2x2 maximum with stride 1.
 
-    The rows are laid out channels last in between: the same numbers, and the maximum is ten times as fast on a CPU.
+    The maximum runs channels last: the same numbers, ten times as fast on a CPU. It comes first, which leaves the ReLU fewer
+    numbers and both results and gradients the same.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """``[B, channels, height - 1, width - 1]``."""
+        """``[B, channels, height - 1, width - 1]``, laid out as the images are."""
         channels_last = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-        return functional.max_pool2d(functional.relu(channels_last), 2, stride=1).contiguous()
+        largest = functional.relu(functional.max_pool2d(channels_last, 2, stride=1))
+        return largest.contiguous() if images.is_contiguous() else largest
 
 
 class MNISTNet(nn.Module):

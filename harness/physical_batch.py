@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from .per_sample import CPU_CHUNK
 
 CPU_BUDGET_BYTES = 2**30
+CPU_SMALL_BYTES = 2**26
+"""A small network's pieces may be larger than ``CPU_CHUNK`` within so much memory: there, calls cost more than caches."""
+CPU_LARGEST = 256
 DEVICE_SHARE = 0.4
 """Of a device's free memory; the rest is for data, optimiser, and what the allocator cannot use."""
 DEVICE_LARGEST = 4_096
@@ -18,16 +21,23 @@ def find_physical_batch(model: nn.Module, shape: tuple[int, ...], *, device: tor
     """The largest power of two of images whose activations and per-sample gradients fit the budget.
 
     Measured, not guessed: one forward pass of two images counts the bytes that the backward pass keeps. Images of one row's
-    views are in memory together, so at least ``views``. On a CPU at most 64, beyond which patches leave the cache.
+    views are in memory together, so at least ``views``. On a CPU more than 64 only of what is small.
     """
-    budget, largest = float(CPU_BUDGET_BYTES), CPU_CHUNK
-    if device.type == "cuda":
-        budget, largest = DEVICE_SHARE * torch.cuda.mem_get_info(device)[0], DEVICE_LARGEST
     each = _kept_bytes(model, shape, device) + _gradient_bytes(model)
-    size = 1
-    while size * 2 <= largest and size * 2 * each <= budget:
-        size *= 2
+    if device.type == "cuda":
+        size = _largest(each, DEVICE_SHARE * torch.cuda.mem_get_info(device)[0], at_most=DEVICE_LARGEST)
+    else:
+        whole = _largest(each, CPU_BUDGET_BYTES, at_most=CPU_CHUNK)
+        size = max(whole, _largest(each, CPU_SMALL_BYTES, at_most=CPU_LARGEST))
     return max(size, views)
+
+
+def _largest(each: float, budget: float, *, at_most: int) -> int:
+    """The largest power of two of images of ``each`` bytes in ``budget`` bytes; at least one."""
+    size = 1
+    while size * 2 <= at_most and size * 2 * each <= budget:
+        size *= 2
+    return size
 
 
 def _kept_bytes(model: nn.Module, shape: tuple[int, ...], device: torch.device) -> float:

@@ -8,7 +8,7 @@ from torch import nn
 
 from dpaudit.contract import DataError, UsageError
 from harness.efficientnet import load_public_weights
-from harness.models import MODELS, build_model, parameter_shapes
+from harness.models import MODELS, ReLUMaxPool, build_model, parameter_shapes
 from harness.network_layers import SeededDropout, StandardisedConv2d
 from harness.physical_batch import find_physical_batch
 
@@ -112,7 +112,26 @@ def test_the_physical_batch_is_measured_and_a_power_of_two() -> None:
     device = torch.device("cpu")
     small = find_physical_batch(build_model("DigitsNet", seed=1), (1, 8, 8), device=device)
     large = find_physical_batch(build_model("WRN-16-4", seed=1), (3, 64, 64), device=device)
-    assert small == 64
-    assert large < small
+    medium = find_physical_batch(build_model("CIFAR10Net", seed=1), (3, 32, 32), device=device)
+    assert (small, medium) == (256, 64)  # the small network's 256 rows take 12 MB, the other's 100 MB
+    assert large < medium
     assert large & (large - 1) == 0
-    assert find_physical_batch(build_model("DigitsNet", seed=1), (1, 8, 8), device=device, views=100) == 100
+    assert find_physical_batch(build_model("DigitsNet", seed=1), (1, 8, 8), device=device, views=300) == 300
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_relu_and_maximum_are_what_the_two_layers_give_in_their_order(memory_format: torch.memory_format) -> None:
+    """The same values, gradients up to the order of sums, also where a window is nowhere positive; the layout is kept."""
+    images = torch.randn(4, 3, 9, 8, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    images[1] = -images[1].abs()
+    images[2] = 0
+    images = images.contiguous(memory_format=memory_format)
+    mine, plain = images.clone().requires_grad_(), images.clone().requires_grad_()
+    pooled = ReLUMaxPool()(mine)
+    expected = nn.MaxPool2d(2, stride=1)(nn.ReLU()(plain))
+    assert torch.equal(pooled, expected)
+    assert pooled.is_contiguous(memory_format=memory_format)
+    upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1))
+    pooled.backward(upstream)
+    expected.backward(upstream)
+    torch.testing.assert_close(mine.grad, plain.grad, rtol=1e-6, atol=1e-7)

@@ -88,10 +88,29 @@ def test_convolutions_of_many_geometries_in_double_precision(
         torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rows_do_not_depend_on_the_layout_of_the_images(channels: int) -> None:
+    """Whoever hands over channels-last images, also of one channel, gets the same rows."""
+    torch.random.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(channels, 5, (3, 2), padding=1), nn.Flatten(), nn.LazyLinear(10)).double()
+    images, labels = batch((channels, 7, 6), 5)
+    images = images.double()
+    model(images)
+    turned = images.contiguous(memory_format=torch.channels_last)
+    moved = images.permute(0, 2, 3, 1).contiguous().view(5, 7, 6, channels).permute(0, 3, 1, 2)
+    for layout in (images, turned, moved):
+        for value, reference in zip(
+            LayerGradients(model)(layout, labels, rows=5), oracle(model, images, labels), strict=True
+        ):
+            torch.testing.assert_close(value, reference, rtol=1e-10, atol=1e-12)
+
+
 LAYERS = {
     "groups": nn.Conv2d(4, 6, 3, groups=2),
     "depthwise": nn.Conv2d(4, 4, (3, 2), stride=2, padding=1, groups=4, bias=False),
     "no bias": nn.Conv2d(4, 3, 3, bias=False),
+    "stride, padding, oblong": nn.Conv2d(4, 3, (3, 2), stride=(2, 1), padding=(0, 2)),
+    "standardised, oblong": StandardisedConv2d(4, 3, (2, 3), stride=2, padding=1),
     "standardised": StandardisedConv2d(4, 6, 3, padding=1),
     "standardised, groups, no bias": StandardisedConv2d(4, 6, 3, groups=2, bias=False),
     "group norm": nn.Sequential(nn.Conv2d(4, 6, 1), nn.GroupNorm(3, 6)),
