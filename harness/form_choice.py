@@ -14,25 +14,20 @@ def offers(loaded: type, form: Form) -> bool:
     return all(callable(getattr(loaded, name, None)) for name in methods_of(form))
 
 
-def choose_form(asked: Form | None, loaded: type, config: RunConfig, *, processes: int, file: str) -> Form:
+def choose_form(asked: Form | None, loaded: type, config: RunConfig, *, file: str) -> Form:
     """The form that trains. ``asked`` ``None`` chooses: weights, else chunks, else plain.
 
-    Several processes need the weights form: only there does a sum over processes, with noise once, equal one process.
-
     Raises:
-        MechanismError: the class does not offer what was asked for, or what several processes need.
+        MechanismError: the class does not offer what was asked for.
         UsageError: only the plain form is there, and its gradients do not fit.
     """
-    candidates = [Form.WEIGHTS] if processes > 1 else [Form.WEIGHTS, Form.CHUNKS, Form.PLAIN]
-    if asked is not None:
-        candidates = [form for form in candidates if form is asked]
+    candidates = [Form.WEIGHTS, Form.CHUNKS, Form.PLAIN] if asked is None else [asked]
     chosen = next((form for form in candidates if offers(loaded, form)), None)
     if chosen is None:
-        wanted = asked or Form.WEIGHTS
-        why = f" with {processes} processes" if processes > 1 else ""
+        wanted = asked or Form.PLAIN
         raise MechanismError(
-            f"mechanism: {file}: training in the form {wanted}{why} needs the methods {', '.join(methods_of(wanted))}, which "
-            "the class lacks or cannot be split over processes; add them, or train in the form plain in one process",
+            f"mechanism: {file}: training in the form {wanted} needs the methods {', '.join(methods_of(wanted))}, which "
+            "the class lacks; add them, or train in the form plain",
             file=file,
             line=None,
         )

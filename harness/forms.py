@@ -1,76 +1,27 @@
 """The three forms of the interface: how one logical batch becomes released gradients.
 
 ``plain`` stores the gradients of all rows; the other two hold one physical chunk at a time, whatever the logical batch.
+With several processes each computes the gradients of its own rows, and noise is added once, by the first one.
 Choosing a form: :mod:`harness.form_choice`. That a form agrees with ``clip_and_noise``: :mod:`harness.conformance`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, assert_never
+import itertools
+from collections.abc import Sequence
+from typing import assert_never
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dpaudit.contract import Form, NonFinite, RunConfig
+from dpaudit.contract import Form
 
-from .candidate import Mechanism, MechanismError
-from .logical_batch import LogicalBatch
+from .candidate import MechanismError
+from .form_parts import FormParts, Released, StepForm
+from .logical_batch import LogicalBatch, parts_of
 from .mechanism_step import checked_gradients, noised_gradients
 from .nonfinite import guard_nonfinite
-from .per_sample import PerSampleGradients, RowBuffers
+from .per_sample import RowBuffers
 from .precision import full_precision
-from .process_group import ProcessGroup
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
-    """What one step gave.
-
-    Attributes:
-        gradients: noised averages, one tensor a parameter.
-        nonfinite: rows of this process that the guard set to zero, a tensor of no dimensions.
-    """
-
-    gradients: list[Tensor]
-    nonfinite: Tensor
-
-
-class StepForm(Protocol):
-    """Turns a batch into released gradients."""
-
-    def release(self, batch: LogicalBatch, *, step: int, epoch: int) -> Released:
-        """One step; calls the mechanism."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormParts:
-    """What every form needs. ``file`` is the candidate's, for messages."""
-
-    mechanism: Any
-    model: nn.Module
-    gradients: PerSampleGradients
-    config: RunConfig
-    file: str
-    group: ProcessGroup
-
-    @property
-    def guarded(self) -> bool:
-        """Whether rows that are not finite become zero."""
-        return self.config.cell.nonfinite is NonFinite.GUARDED
-
-    def call(self, doing: str, function: Callable[[], Value]) -> Value:
-        """``function()``, which runs the candidate's code.
-
-        Raises:
-            MechanismError: it raised.
-        """
-        try:
-            return function()
-        except (Exception, SystemExit) as error:
-            raise MechanismError.from_exception(error, file=self.file, doing=doing) from error
+from .process_group import count_of_each
 
 
 def build_form(form: Form, parts: FormParts) -> StepForm:
@@ -86,7 +37,11 @@ def build_form(form: Form, parts: FormParts) -> StepForm:
 
 
 class PlainForm:
-    """``clip_and_noise`` on all rows at once."""
+    """``clip_and_noise`` on all rows at once.
+
+    With several processes the first one's mechanism gets the rows of all, in order of rank, in one call; the others'
+    mechanisms are never called. So it sees what one process would hand over, and the first process needs memory for it.
+    """
 
     def __init__(self, parts: FormParts) -> None:
         self._parts = parts
@@ -94,9 +49,22 @@ class PlainForm:
 
     def release(self, batch: LogicalBatch, *, step: int, epoch: int) -> Released:
         """One step."""
+        parts, group = self._parts, self._parts.group
+        counts = count_of_each(group, len(batch.indices)) if group.size > 1 else [batch.rows]
+        rows = self._buffers.rows(sum(counts) if group.rank == 0 else batch.rows)
+        own = [value[: batch.rows] for value in rows]
+        self._compute(batch, own)
+        nonfinite = guard_nonfinite(own) if parts.guarded else torch.zeros((), dtype=torch.int64)
+        if group.rank > 0:
+            group.send_to_first(own)
+            return Released(gradients=parts.to_all(None), nonfinite=nonfinite)
+        for rank, start in enumerate(itertools.accumulate(counts[:-1]), start=1):
+            group.receive([value[start : start + counts[rank]] for value in rows], rank=rank)
+        released = noised_gradients(parts.mechanism, rows, step=step, epoch=epoch, file=parts.file)
+        return Released(gradients=parts.to_all(released), nonfinite=nonfinite)
+
+    def _compute(self, batch: LogicalBatch, rows: list[Tensor]) -> None:
         parts = self._parts
-        mechanism: Mechanism = parts.mechanism
-        rows = self._buffers.rows(batch.rows)
         for part in batch.parts(parts.gradients.physical_batch):
             images, labels = batch.images_and_labels(part)
             parts.gradients.chunk(images, labels, views=batch.views).write([value[part] for value in rows])
@@ -104,9 +72,6 @@ class PlainForm:
             value[len(batch.indices) :].zero_()
         if batch.canaries is not None:
             batch.canaries.inject(rows, batch.indices)
-        nonfinite = guard_nonfinite(rows) if parts.guarded else torch.zeros((), dtype=torch.int64)
-        gradients = noised_gradients(mechanism, rows, step=step, epoch=epoch, file=parts.file)
-        return Released(gradients=gradients, nonfinite=nonfinite)
 
 
 class WeightsForm:
@@ -163,7 +128,11 @@ class WeightsForm:
 
 
 class ChunksForm:
-    """``begin_step``, ``accumulate`` for each chunk, ``finalize`` once. A batch without rows is one chunk without rows."""
+    """``begin_step``, ``accumulate`` for each chunk, ``finalize`` once. A batch without rows is one chunk without rows.
+
+    With several processes the first one's mechanism gets all chunks: everybody's first chunk in order of rank, then
+    everybody's second, and so on. The others' mechanisms are never called.
+    """
 
     def __init__(self, parts: FormParts) -> None:
         self._parts = parts
@@ -171,36 +140,58 @@ class ChunksForm:
 
     def release(self, batch: LogicalBatch, *, step: int, epoch: int) -> Released:
         """One step."""
-        parts = self._parts
-        shapes = [tuple(parameter.shape) for parameter in parts.model.parameters()]
+        parts, group = self._parts, self._parts.group
+        if group.rank == 0:
+            parts.call(f"begin_step ran at step {step}", lambda: parts.mechanism.begin_step(step, epoch))
+        counts = count_of_each(group, len(batch.indices)) if group.size > 1 else [len(batch.indices)]
+        largest = parts.gradients.physical_batch
         nonfinite = torch.zeros((), dtype=torch.int64, device=batch.indices.device)
-        parts.call(f"begin_step ran at step {step}", lambda: parts.mechanism.begin_step(step, epoch))
-        for part in batch.parts(parts.gradients.physical_batch):
-            images, labels = batch.images_and_labels(part)
-            rows = self._buffers.rows(len(labels))
-            parts.gradients.chunk(images, labels, views=batch.views).write(rows)
-            if parts.guarded:
-                nonfinite += guard_nonfinite(rows)
-            self._accumulate(rows, step)
-        self._accumulate_absent(batch, step)
-        returned = parts.call(f"finalize ran at step {step}", lambda: list(parts.mechanism.finalize()))
-        gradients = checked_gradients(
-            returned, shapes, like=next(parts.model.parameters()), what="finalize", step=step, file=parts.file
-        )
-        return Released(gradients=gradients, nonfinite=nonfinite)
+        for turn in itertools.zip_longest(*(parts_of(count, largest, views=batch.views) for count in counts)):
+            for rank, part in enumerate(turn):
+                if part is not None and rank == group.rank:
+                    nonfinite += self._hand_over_own(batch, part, step)
+                elif part is not None and group.rank == 0:
+                    rows = self._buffers.rows(part.stop - part.start)
+                    group.receive(rows, rank=rank)
+                    self._accumulate(rows, step)
+        if group.rank > 0:
+            return Released(gradients=parts.to_all(None), nonfinite=nonfinite)
+        self._accumulate_absent(batch, step, drawn=sum(counts))
+        return Released(gradients=parts.to_all(self._finalized(step)), nonfinite=nonfinite)
 
-    def _accumulate_absent(self, batch: LogicalBatch, step: int) -> None:
-        """Zero rows up to the constant number; and one chunk at least."""
+    def _hand_over_own(self, batch: LogicalBatch, part: slice, step: int) -> Tensor:
+        """One chunk of this process's rows; how many of them the guard set to zero."""
+        parts = self._parts
+        images, labels = batch.images_and_labels(part)
+        rows = self._buffers.rows(len(labels))
+        parts.gradients.chunk(images, labels, views=batch.views).write(rows)
+        nonfinite = guard_nonfinite(rows) if parts.guarded else torch.zeros((), dtype=torch.int64)
+        if parts.group.rank == 0:
+            self._accumulate(rows, step)
+        else:
+            parts.group.send_to_first(rows)
+        return nonfinite
+
+    def _accumulate_absent(self, batch: LogicalBatch, step: int, *, drawn: int) -> None:
+        """Zero rows up to the constant number, which one process alone has; and one chunk at least."""
         absent, largest = batch.rows - len(batch.indices), self._parts.gradients.physical_batch
-        while absent > 0 or batch.rows == 0:
+        empty = drawn + absent == 0
+        while absent > 0 or empty:
             rows = self._buffers.rows(min(absent, largest))
             for value in rows:
                 value.zero_()
             self._accumulate(rows, step)
-            if batch.rows == 0:
+            if empty:
                 return
             absent -= largest
 
     def _accumulate(self, rows: Sequence[Tensor], step: int) -> None:
         parts = self._parts
         parts.call(f"accumulate ran at step {step}", lambda: parts.mechanism.accumulate(list(rows)))
+
+    def _finalized(self, step: int) -> list[Tensor]:
+        parts = self._parts
+        shapes = [tuple(parameter.shape) for parameter in parts.model.parameters()]
+        returned = parts.call(f"finalize ran at step {step}", lambda: list(parts.mechanism.finalize()))
+        like = next(parts.model.parameters())
+        return checked_gradients(returned, shapes, like=like, what="finalize", step=step, file=parts.file)

@@ -35,9 +35,7 @@ class LogicalBatch:
 
     def parts(self, physical_batch: int) -> Iterator[slice]:
         """Slices of the rows, each with at most ``physical_batch`` images, but at least one row."""
-        size = max(1, physical_batch // self.views)
-        for start in range(0, len(self.indices), size):
-            yield slice(start, min(start + size, len(self.indices)))
+        return parts_of(len(self.indices), physical_batch, views=self.views)
 
     def images_and_labels(self, part: slice) -> tuple[Tensor, Tensor]:
         """Normalised views ``[c * views, ...]`` and labels ``[c]`` of some rows."""
@@ -47,3 +45,10 @@ class LogicalBatch:
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, self.data.train_labels[indices]
+
+
+def parts_of(rows: int, physical_batch: int, *, views: int) -> Iterator[slice]:
+    """The slices of a batch of so many rows; another process's too."""
+    size = max(1, physical_batch // views)
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))

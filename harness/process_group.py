@@ -1,7 +1,7 @@
 """One process, or several of ``torchrun``: what a step needs from the others.
 
 Every process samples its own shard of the training set at the same rate, so that together they draw what one process
-draws in law. Sums meet in the first process, which alone adds noise and sends the released gradients back.
+draws in law. Sums or rows meet in the first process, which alone adds noise and sends the released gradients back.
 """
 
 import atexit
@@ -41,6 +41,14 @@ class ProcessGroup(Protocol):
         """Overwrite everybody's tensors by the first one's."""
         ...
 
+    def send_to_first(self, tensors: list[Tensor]) -> None:
+        """Give these to the first process, which must call :meth:`receive` for them; not for the first one itself."""
+        ...
+
+    def receive(self, tensors: list[Tensor], *, rank: int) -> None:
+        """Overwrite these, contiguous and of the same shapes, by what process ``rank`` sends; for the first one only."""
+        ...
+
     def total(self, counts: list[int]) -> list[int]:
         """Sums over all processes, known to all."""
         ...
@@ -61,6 +69,12 @@ class OneProcess:
 
     def send_from_first(self, tensors: list[Tensor]) -> None:
         """Nobody to send to."""
+
+    def send_to_first(self, tensors: list[Tensor]) -> None:
+        """This is the first one."""
+
+    def receive(self, tensors: list[Tensor], *, rank: int) -> None:
+        """Nobody to receive from."""
 
     def total(self, counts: list[int]) -> list[int]:
         """The counts."""
@@ -95,6 +109,18 @@ class TorchProcesses:
             for tensor in tensors:
                 distributed.broadcast(tensor, src=0)
 
+    def send_to_first(self, tensors: list[Tensor]) -> None:
+        """Give these to the first process."""
+        with _lost_process():
+            for tensor in tensors:
+                distributed.send(tensor, dst=0)
+
+    def receive(self, tensors: list[Tensor], *, rank: int) -> None:
+        """Overwrite these by what process ``rank`` sends."""
+        with _lost_process():
+            for tensor in tensors:
+                distributed.recv(tensor, src=rank)
+
     def total(self, counts: list[int]) -> list[int]:
         """Sums over all processes."""
         tensor = torch.tensor(counts, dtype=torch.int64, device=self._device)
@@ -108,6 +134,11 @@ class TorchProcesses:
         with _lost_process():
             distributed.all_gather_object(values, value)
         return values
+
+
+def count_of_each(group: ProcessGroup, own: int) -> list[int]:
+    """Everybody's count, in order of rank, known to all."""
+    return group.total([own if rank == group.rank else 0 for rank in range(group.size)])
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpaudit.contract import LedgerRow, Rows, RunRecord
+from dpaudit.contract import Form, LedgerRow, Rows, RunRecord
 
 from .canaries import CanaryRows
 from .checkpoint import Progress, pickle_mechanism
@@ -112,7 +112,9 @@ class Run:
         released = parts.stepper.release(batch, step=step, epoch=epoch)
         if self.recorder is not None:
             self.recorder.after(released.gradients)
-        sigma = reported_sigma(parts.mechanism, step=step, epoch=epoch, file=self.candidate.path)
+        sigma = None
+        if parts.form is Form.WEIGHTS or self.request.group.rank == 0:  # of the others' mechanisms no step was asked
+            sigma = reported_sigma(parts.mechanism, step=step, epoch=epoch, file=self.candidate.path)
         self._apply(released.gradients, step)
         seen, sampled, truncated = self.request.group.total([batch.rows, draw.sampled, draw.truncated])
         self._pending_nonfinite.append(released.nonfinite)

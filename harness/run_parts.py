@@ -15,7 +15,8 @@ from .conformance import require_conformance
 from .datasets import Dataset
 from .efficientnet import load_public_weights
 from .form_choice import choose_form
-from .forms import FormParts, StepForm, build_form
+from .form_parts import FormParts, StepForm
+from .forms import build_form
 from .generators import restore_noise_states, stream_seed
 from .independence import require_independence
 from .models import build_model
@@ -100,7 +101,7 @@ def build_parts(request: Request, data: Dataset, saved: Progress | None) -> Part
     model = _model(request, data)
     loaded = load_class(request.candidate)
     file = request.candidate.path
-    form = choose_form(request.form, loaded, config, processes=request.group.size, file=file)
+    form = choose_form(request.form, loaded, config, file=file)
     require_conformance(form, loaded, config, file=file)
     mechanism = construct(loaded, config, file=file) if saved is None else unpickle_mechanism(saved, loaded)
     physical = saved.physical_batch if saved is not None else _physical_batch(request, model, data)

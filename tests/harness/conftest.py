@@ -37,6 +37,23 @@ class DPMechanism:
 """
 
 
+STANDARD = Path(__file__).resolve().parents[2] / "mechanisms" / "accepted" / "standard_dpsgd.py"
+
+CHUNKS = """
+    def begin_step(self, step, epoch):
+        self.totals = None
+
+    def accumulate(self, per_sample_grads):
+        squares = [grad.flatten(1).square().sum(1) for grad in per_sample_grads]
+        weights = self.weights(torch.stack(squares).sum(0).sqrt())
+        sums = [torch.tensordot(weights, grad, dims=1) for grad in per_sample_grads]
+        self.totals = sums if self.totals is None else [a + b for a, b in zip(self.totals, sums)]
+
+    def finalize(self):
+        return [(total + self.noise_std() * torch.randn_like(total)) / self.batch_size for total in self.totals]
+"""
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
@@ -70,3 +87,17 @@ def variant(mechanism: Path) -> Callable[[str, str], Path]:
 @pytest.fixture
 def config() -> RunConfig:
     return harness.run_config("digits", noise_multiplier=1.3, epochs=2)
+
+
+@pytest.fixture
+def candidate(tmp_path: Path) -> Callable[..., Path]:
+    """Flat clipping with all forms, one piece of its text replaced."""
+
+    def write(old: str = "", new: str = "") -> Path:
+        text = STANDARD.read_text() + CHUNKS
+        assert not old or text.count(old) == 1
+        path = tmp_path / "forms.py"
+        path.write_text(text.replace(old, new) if old else text)
+        return path
+
+    return write

@@ -1,4 +1,4 @@
-"""One process of the distributed tests: ``python distributed_worker.py MECHANISM OUT NOISE STEPS INDICES [kill AT]``."""
+"""One process of the distributed tests: ``python distributed_worker.py MECHANISM OUT NOISE STEPS INDICES FORM [KILL_AT]``."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from dpaudit.contract import DataError
 from harness.samplers import ShardSampler
 
 
-def main(mechanism: str, out: str, sigma: str, steps: str, indices: str, kill: str = "") -> None:
+def main(mechanism: str, out: str, sigma: str, steps: str, indices: str, form: str, kill: str = "") -> None:
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
     draw, drawn = ShardSampler.draw, []
@@ -35,7 +35,7 @@ def main(mechanism: str, out: str, sigma: str, steps: str, indices: str, kill: s
             seed=7,
             out=Path(out),
             config=config,
-            form="weights",
+            form=form,
             max_steps=int(steps),
             progress=False,
             resume=resume,

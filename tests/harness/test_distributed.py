@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,14 @@ MECHANISM = str(Path(__file__).resolve().parents[2] / "mechanisms" / "accepted" 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 
 
-def start(folder: Path, name: str, *, sigma: float, steps: int, kill: int | None = None) -> list[tuple[int, str]]:
-    """Exit status and standard error of two processes that train together."""
+def start(
+    folder: Path, name: str, *, steps: int, form: str = "weights", mechanism: str = MECHANISM, kill: int | None = None
+) -> list[tuple[int, str]]:
+    """Exit status and standard error of two processes that train together at sigma 1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    words = [MECHANISM, str(folder / name), str(sigma), str(steps), str(folder / f"{name}-indices")]
+    words = [mechanism, str(folder / name), "1.0", str(steps), str(folder / f"{name}-indices"), form]
     words += [str(kill)] if kill else []
     running = []
     for rank in range(2):
@@ -57,15 +60,14 @@ def parameters(out: Path) -> dict[str, torch.Tensor]:
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty steps by two processes."""
     folder = tmp_path_factory.mktemp("together")
-    ended = start(folder, "run", sigma=1.0, steps=30)
+    ended = start(folder, "run", steps=30)
     assert [code for code, _ in ended] == [0, 0], ended
     return folder
 
 
-@pytest.fixture
-def one_step_each(together: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+def drawn_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The rows that both processes drew, step by step, given to one process instead of its own draws."""
-    shards = [json.loads((together / f"run-indices.{rank}").read_text()) for rank in range(2)]
+    shards = [json.loads((folder / f"run-indices.{rank}").read_text()) for rank in range(2)]
     steps = [first + second for first, second in zip(*shards, strict=True)]
     queue = iter(steps)
 
@@ -77,36 +79,69 @@ def one_step_each(together: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[
     return steps
 
 
-def test_two_processes_update_as_one_does_for_the_same_rows_and_noise(
-    together: Path, one_step_each: list[list[int]], tmp_path: Path
-) -> None:
-    assert len(one_step_each) == 30
+def require_as_one_process(folder: Path, out: Path, drawn: list[list[int]], *, form: str, mechanism: str) -> None:
+    """The ledger and, up to the order of sums, the parameters of one process with the same rows and noise."""
     config = harness.run_config("digits", noise_multiplier=1.0, epochs=2)
-    alone = train(
-        MECHANISM, "digits", seed=7, out=tmp_path, config=config, form="weights", max_steps=30, progress=False
-    )
-    both = harness.read_run(together / "run")
-    assert [row.rows_sampled for row in both.ledger] == [len(rows) for rows in one_step_each]
+    alone = train(mechanism, "digits", seed=7, out=out, config=config, form=form, max_steps=len(drawn), progress=False)
+    both = harness.read_run(folder / "run")
+    assert [row.rows_sampled for row in both.ledger] == [len(rows) for rows in drawn]
     assert both.ledger == alone.ledger
-    assert both.form == alone.form == "weights"
+    assert both.form == alone.form == form
     assert both.versions["processes"] == "2"
-    # The same noise, because the first process draws it as one process does; sums differ in their order only.
-    for name, value in parameters(tmp_path).items():
-        torch.testing.assert_close(parameters(together / "run")[name], value, rtol=1e-3, atol=1e-5)
+    # The same noise, because the first process draws it as one process does.
+    for name, value in parameters(out).items():
+        torch.testing.assert_close(parameters(folder / "run")[name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_a_lost_process_ends_the_run_with_words_and_the_run_resumes_bitwise(together: Path, tmp_path: Path) -> None:
-    ended = start(tmp_path, "lost", sigma=1.0, steps=30, kill=25)
+def require_lost_and_resumed(folder: Path, whole: Path, **named: str) -> None:
+    """A killed process ends the run with words; resumed, it is the run that was never interrupted, bit by bit."""
+    ended = start(folder, "lost", steps=30, kill=25, **named)
     assert ended[1][0] == -9
     assert ended[0][0] == 3
     assert "another process of this run ended" in ended[0][1]
     assert "--resume" in ended[0][1]
-    assert len(harness.read_run(tmp_path / "lost").ledger) == 22  # the last checkpoint, after the first epoch
-    again = start(tmp_path, "lost", sigma=1.0, steps=30)
+    assert len(harness.read_run(folder / "lost").ledger) == 22  # the last checkpoint, after the first epoch
+    again = start(folder, "lost", steps=30, **named)
     assert [code for code, _ in again] == [0, 0], again
-    assert (tmp_path / "lost" / "ledger.jsonl").read_text() == (together / "run" / "ledger.jsonl").read_text()
-    resumed = parameters(tmp_path / "lost")
-    assert all(torch.equal(resumed[name], value) for name, value in parameters(together / "run").items())
+    assert (folder / "lost" / "ledger.jsonl").read_text() == (whole / "run" / "ledger.jsonl").read_text()
+    resumed = parameters(folder / "lost")
+    assert all(torch.equal(resumed[name], value) for name, value in parameters(whole / "run").items())
+
+
+def test_two_processes_update_as_one_does_for_the_same_rows_and_noise(
+    together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = drawn_together(together, monkeypatch)
+    assert len(drawn) == 30
+    require_as_one_process(together, tmp_path, drawn, form="weights", mechanism=MECHANISM)
+
+
+def test_a_lost_process_ends_the_run_with_words_and_the_run_resumes_bitwise(together: Path, tmp_path: Path) -> None:
+    require_lost_and_resumed(tmp_path, together)
+
+
+def test_a_plain_mechanism_with_state_sees_the_rows_of_both_and_resumes_bitwise(
+    mechanism: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it releases depends on all rows at once and on what it released before, so no shard alone could give it."""
+    text = mechanism.read_text()
+    clamp = "norms.clamp(min=1e-12)"
+    assert text.count(clamp) == 1
+    mechanism.write_text(text.replace(clamp, "norms.clamp(min=norms.median())"))
+    named = {"form": "plain", "mechanism": str(mechanism)}
+    ended = start(tmp_path, "run", steps=30, **named)
+    assert [code for code, _ in ended] == [0, 0], ended
+    require_lost_and_resumed(tmp_path, tmp_path, **named)
+    require_as_one_process(tmp_path, tmp_path / "alone", drawn_together(tmp_path, monkeypatch), **named)
+
+
+def test_two_processes_hand_their_chunks_to_one_mechanism(
+    candidate: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {"form": "chunks", "mechanism": str(candidate())}
+    ended = start(tmp_path, "run", steps=6, **named)
+    assert [code for code, _ in ended] == [0, 0], ended
+    require_as_one_process(tmp_path, tmp_path / "alone", drawn_together(tmp_path, monkeypatch), **named)
 
 
 def test_shards_are_disjoint_cover_everything_and_are_drawn_at_the_same_rate() -> None:

@@ -15,37 +15,6 @@ from harness.form_choice import choose_form
 from harness.recipe import Engine, Recipe
 from harness.training import train
 
-ROOT = Path(__file__).resolve().parents[2] / "mechanisms" / "accepted"
-STANDARD = ROOT / "standard_dpsgd.py"
-
-CHUNKS = """
-    def begin_step(self, step, epoch):
-        self.totals = None
-
-    def accumulate(self, per_sample_grads):
-        squares = [grad.flatten(1).square().sum(1) for grad in per_sample_grads]
-        weights = self.weights(torch.stack(squares).sum(0).sqrt())
-        sums = [torch.tensordot(weights, grad, dims=1) for grad in per_sample_grads]
-        self.totals = sums if self.totals is None else [a + b for a, b in zip(self.totals, sums)]
-
-    def finalize(self):
-        return [(total + self.noise_std() * torch.randn_like(total)) / self.batch_size for total in self.totals]
-"""
-
-
-@pytest.fixture
-def candidate(tmp_path: Path) -> Callable[..., Path]:
-    """Flat clipping with all forms, one piece of its text replaced."""
-
-    def write(old: str = "", new: str = "") -> Path:
-        text = STANDARD.read_text() + CHUNKS
-        assert not old or text.count(old) == 1
-        path = tmp_path / "forms.py"
-        path.write_text(text.replace(old, new) if old else text)
-        return path
-
-    return write
-
 
 def go(path: Path, out: Path, config: RunConfig, form: str, **named: object) -> RunRecord:
     options = {"seed": 7, "out": out, "config": config, "progress": False, "form": form} | named
@@ -171,13 +140,11 @@ def test_the_choice_of_a_form(candidate: Callable[..., Path], mechanism: Path) -
     all_forms = load_class(read_candidate(str(candidate())))
     plain_only = load_class(read_candidate(str(mechanism)))
     run = config()
-    assert choose_form(None, all_forms, run, processes=1, file="f") is Form.WEIGHTS
-    assert choose_form(Form.PLAIN, all_forms, run, processes=1, file="f") is Form.PLAIN
-    assert choose_form(None, plain_only, run, processes=1, file="f") is Form.PLAIN
+    assert choose_form(None, all_forms, run, file="f") is Form.WEIGHTS
+    assert choose_form(Form.PLAIN, all_forms, run, file="f") is Form.PLAIN
+    assert choose_form(None, plain_only, run, file="f") is Form.PLAIN
     with pytest.raises(MechanismError, match="needs the methods weights, noise_std"):
-        choose_form(Form.WEIGHTS, plain_only, run, processes=1, file="f")
-    with pytest.raises(MechanismError, match="with 2 processes needs the methods"):
-        choose_form(None, plain_only, run, processes=2, file="f")
+        choose_form(Form.WEIGHTS, plain_only, run, file="f")
     large = harness.run_config("paper-resnet20-rmsprop", noise_multiplier=3.0)
     with pytest.raises(UsageError, match=r"take 16\.5 GiB.*never called chunk by chunk"):
-        choose_form(None, plain_only, large, processes=1, file="f")
+        choose_form(None, plain_only, large, file="f")
