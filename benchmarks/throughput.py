@@ -36,8 +36,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.models import build_model
-from harness.per_sample import FunctionalGradients, LayerGradients, PerSampleGradients
+from harness.per_sample import FunctionalGradients, LayerGradients
 from harness.physical_batch import find_physical_batch
+from harness.whole_batch import PerSampleGradients
 
 INPUTS = {"DigitsNet": (1, 8, 8), "MNISTNet": (1, 28, 28), "TanhMNISTNet": (1, 28, 28)}
 COLOURED = (3, 32, 32)

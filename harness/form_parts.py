@@ -11,8 +11,8 @@ from dpaudit.contract import NonFinite, RunConfig
 
 from .candidate import MechanismError
 from .logical_batch import LogicalBatch
-from .per_sample import PerSampleGradients
 from .process_group import ProcessGroup
+from .whole_batch import PerSampleGradients
 
 Value = TypeVar("Value")
 

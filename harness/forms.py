@@ -19,9 +19,9 @@ from .form_parts import FormParts, Released, StepForm
 from .logical_batch import LogicalBatch, parts_of
 from .mechanism_step import checked_gradients, noised_gradients
 from .nonfinite import guard_nonfinite
-from .per_sample import RowBuffers
 from .precision import full_precision
 from .process_group import count_of_each
+from .whole_batch import RowBuffers
 
 
 def build_form(form: Form, parts: FormParts) -> StepForm:

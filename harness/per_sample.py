@@ -10,50 +10,24 @@ test on the network that is about to train.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.nn import functional
 
 from dpaudit.contract import UsageError
 
 from .gradient_chunk import Captured, GradientChunk, LayerChunk, RowChunk, Scratch
 from .layer_rules import LAYER_RULES
-from .precision import forward_precision, full_precision
+from .precision import forward_precision
 from .recipe import Engine
+from .whole_batch import FullPrecisionChunk, PerSampleGradients, WholeBatch, padded, row_losses
 
 CPU_CHUNK = 64
 """Rows at a time on a CPU, where a chunk's patches should stay in the cache."""
 DEVICE_CHUNK = 512
 """Rows at a time elsewhere, where few large kernels are better; bounds the memory for activations and patches."""
-
-
-class PerSampleGradients(Protocol):
-    """Computes per-sample gradients of one model."""
-
-    @property
-    def physical_batch(self) -> int:
-        """Images in memory at once."""
-        ...
-
-    def chunk(self, images: Tensor, labels: Tensor, *, views: int = 1) -> GradientChunk:
-        """The gradients of ``c`` rows from ``c * views`` images, the views of a row next to each other; valid until the
-        next call. A row's gradient is the mean over its views.
-
-        Args:
-            images: ``[c * views, ...]``, at most ``physical_batch`` of them unless c is 1.
-            labels: ``[c]``.
-        """
-        ...
-
-    def __call__(self, images: Tensor, labels: Tensor, *, rows: int) -> list[Tensor]:
-        """Gradients ``[rows, *shape]`` of every parameter; rows beyond ``len(images)`` are zero.
-
-        The tensors are valid until the next call, which reuses their memory.
-        """
-        ...
 
 
 def per_sample_gradients(
@@ -73,55 +47,7 @@ def per_sample_gradients(
     return FunctionalGradients(model, chunk=chunk, engine=engine)
 
 
-class RowBuffers:
-    """One growing buffer a parameter. A step's gradients are views of their first rows."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._parameters = list(model.parameters())
-        self._buffers = [_rows_like(parameter, 0) for parameter in self._parameters]
-
-    def rows(self, count: int) -> list[Tensor]:
-        """Memory ``[count, *shape]`` for every parameter, with whatever was in it."""
-        if len(self._buffers[0]) < count:
-            # A little room, because Poisson batches vary in size.
-            room = count + count // 8
-            self._buffers = [_rows_like(parameter, room) for parameter in self._parameters]
-        return [buffer[:count] for buffer in self._buffers]
-
-
-def _rows_like(parameter: Tensor, rows: int) -> Tensor:
-    return torch.empty((rows, *parameter.shape), dtype=parameter.dtype, device=parameter.device)
-
-
-class _WholeBatch:
-    """Writes the gradients of a whole batch, a chunk at a time."""
-
-    def __init__(self, model: nn.Module, chunk: int) -> None:
-        self._chunk_size = chunk
-        self._buffers = RowBuffers(model)
-
-    @property
-    def physical_batch(self) -> int:
-        """Images in memory at once."""
-        return self._chunk_size
-
-    def chunk(self, images: Tensor, labels: Tensor, *, views: int = 1) -> GradientChunk:
-        """See :class:`PerSampleGradients`."""
-        raise NotImplementedError
-
-    def __call__(self, images: Tensor, labels: Tensor, *, rows: int) -> list[Tensor]:
-        """Gradients ``[rows, *shape]`` of every parameter; see :class:`PerSampleGradients`."""
-        count = len(images)
-        gradients = self._buffers.rows(rows)
-        for start in range(0, count, self._chunk_size):
-            part = slice(start, min(start + self._chunk_size, count))
-            self.chunk(images[part], labels[part]).write([gradient[part] for gradient in gradients])
-        for gradient in gradients:
-            gradient[count:].zero_()
-        return gradients
-
-
-class LayerGradients(_WholeBatch):
+class LayerGradients(WholeBatch):
     """Per-sample gradients from each layer's input and the gradient of its output.
 
     Guarantee: row i of the result is the gradient of the loss of row i alone, as float rounding allows.
@@ -154,7 +80,7 @@ class LayerGradients(_WholeBatch):
     def chunk(self, images: Tensor, labels: Tensor, *, views: int = 1) -> GradientChunk:
         """See :class:`PerSampleGradients`."""
         count = len(labels)
-        images, labels, mask = _padded(images, labels, views, self.physical_batch, self._engine)
+        images, labels, mask = padded(images, labels, views, self.physical_batch, self._engine)
         images = _channels_together(images)
         inputs, outputs, loss = self._forward(images, labels, views, mask)
         ran = sorted(outputs)
@@ -171,7 +97,7 @@ class LayerGradients(_WholeBatch):
             )
             for index, gradient in zip(ran, output_gradients, strict=True)
         ]
-        return _FullPrecision(
+        return FullPrecisionChunk(
             LayerChunk(captured, count=count, views=views, scratch=self._scratch, parameters=self._parameters)
         )
 
@@ -196,7 +122,7 @@ class LayerGradients(_WholeBatch):
         handles = [layer.register_forward_hook(keep(index)) for index, layer in enumerate(self._layers)]
         try:
             with torch.enable_grad(), forward_precision(self._engine, device=images.device):
-                loss = _loss(self._model(images), labels, views=views, mask=mask)
+                loss = row_losses(self._model(images), labels, views=views, mask=mask)
         finally:
             for handle in handles:
                 handle.remove()
@@ -207,7 +133,7 @@ class LayerGradients(_WholeBatch):
         return inputs, outputs, loss
 
 
-class FunctionalGradients(_WholeBatch):
+class FunctionalGradients(WholeBatch):
     """Per-sample gradients by ``vmap(grad(...))`` of a one-row loss: exact for any model that treats rows apart."""
 
     def __init__(self, model: nn.Module, *, chunk: int = CPU_CHUNK, engine: Engine | None = None) -> None:
@@ -219,7 +145,7 @@ class FunctionalGradients(_WholeBatch):
         def loss(parameters: dict[str, Tensor], images: Tensor, label: Tensor) -> Tensor:
             with forward_precision(engine, device=images.device):
                 logits = functional_call(model, parameters, (images,))
-                return _loss(logits, label[None], views=len(images), mask=None)
+                return row_losses(logits, label[None], views=len(images), mask=None)
 
         function = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
         mode = "reduce-overhead" if engine.cuda_graphs else "default"
@@ -229,55 +155,11 @@ class FunctionalGradients(_WholeBatch):
     def chunk(self, images: Tensor, labels: Tensor, *, views: int = 1) -> GradientChunk:
         """See :class:`PerSampleGradients`."""
         count = len(labels)
-        images, labels, _ = _padded(images, labels, views, self.physical_batch, self._engine)
+        images, labels, _ = padded(images, labels, views, self.physical_batch, self._engine)
         values = self._gradient(self._parameters, images.view(-1, views, *images.shape[1:]), labels)
         if self._engine.cuda_graphs:  # a replayed graph overwrites its outputs
             values = {name: value.clone() for name, value in values.items()}
-        return _FullPrecision(RowChunk([values[name] for name in self._parameters], count=count))
-
-
-class _FullPrecision:
-    """A chunk whose products and sums run at full float32 precision, whatever the forward pass used."""
-
-    def __init__(self, inner: GradientChunk) -> None:
-        self._inner = inner
-
-    def write(self, out: list[Tensor]) -> None:
-        with torch.no_grad(), full_precision():
-            self._inner.write(out)
-
-    def squared_norms(self) -> Tensor:
-        with torch.no_grad(), full_precision():
-            return self._inner.squared_norms()
-
-    def discard(self, rows: Tensor) -> None:
-        with torch.no_grad():
-            self._inner.discard(rows)
-
-    def add_weighted(self, weights: Tensor, totals: list[Tensor]) -> None:
-        with torch.no_grad(), full_precision():
-            self._inner.add_weighted(weights, totals)
-
-
-def _loss(logits: Tensor, labels: Tensor, *, views: int, mask: Tensor | None) -> Tensor:
-    """Summed over rows, averaged over the views of a row, so that row i's gradient is that of its own mean loss."""
-    if views == 1 and mask is None:
-        return functional.cross_entropy(logits, labels, reduction="sum")
-    losses = functional.cross_entropy(logits, labels.repeat_interleave(views), reduction="none") / views
-    return (losses if mask is None else losses * mask.repeat_interleave(views)).sum()
-
-
-def _padded(
-    images: Tensor, labels: Tensor, views: int, physical_batch: int, engine: Engine
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Images, labels and mask, padded with zero images to the physical batch where shapes are to be constant."""
-    if not engine.constant_shapes:
-        return images, labels, None
-    missing = max(1, physical_batch // views) - len(labels)
-    mask = torch.ones(len(labels) + missing, dtype=torch.float32, device=images.device)
-    mask[len(labels) :] = 0
-    images = torch.cat([images, images.new_zeros((missing * views, *images.shape[1:]))])
-    return images, torch.cat([labels, labels.new_zeros(missing)]), mask
+        return FullPrecisionChunk(RowChunk([values[name] for name in self._parameters], count=count))
 
 
 def _channels_together(images: Tensor) -> Tensor:

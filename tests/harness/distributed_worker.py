@@ -21,6 +21,7 @@ def main(mechanism: str, out: str, sigma: str, steps: str, indices: str, form: s
     def recorded(self: ShardSampler):  # type: ignore[no-untyped-def]
         found = draw(self)
         drawn.append(found.indices.tolist())
+        Path(f"{indices}.{rank}").write_text(json.dumps(drawn))
         if kill and rank == 1 and len(drawn) == int(kill):
             os.kill(os.getpid(), signal.SIGKILL)
         return found
@@ -44,7 +45,6 @@ def main(mechanism: str, out: str, sigma: str, steps: str, indices: str, form: s
         print(f"rank {rank}: {error}", file=sys.stderr)
         sys.stderr.flush()
         os._exit(3)
-    Path(f"{indices}.{rank}").write_text(json.dumps(drawn))
 
 
 if __name__ == "__main__":

@@ -65,83 +65,89 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def drawn_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The rows that both processes drew, step by step, given to one process instead of its own draws."""
-    shards = [json.loads((folder / f"run-indices.{rank}").read_text()) for rank in range(2)]
-    steps = [first + second for first, second in zip(*shards, strict=True)]
-    queue = iter(steps)
-
-    def replayed(_self: PoissonSampler) -> Draw:
-        rows = next(queue)
-        return Draw(indices=torch.tensor(rows, dtype=torch.int64), sampled=len(rows))
-
-    monkeypatch.setattr(PoissonSampler, "draw", replayed)
-    return steps
+def drawn_together(folder: Path, name: str = "run") -> list[list[int]]:
+    """The rows that both processes drew, step by step."""
+    shards = [json.loads((folder / f"{name}-indices.{rank}").read_text()) for rank in range(2)]
+    return [first + second for first, second in zip(*shards, strict=False)]  # one may be killed before the other
 
 
-def require_as_one_process(folder: Path, out: Path, drawn: list[list[int]], *, form: str, mechanism: str) -> None:
-    """The ledger and, up to the order of sums, the parameters of one process with the same rows and noise."""
-    config = harness.run_config("digits", noise_multiplier=1.0, epochs=2)
-    alone = train(mechanism, "digits", seed=7, out=out, config=config, form=form, max_steps=len(drawn), progress=False)
-    both = harness.read_run(folder / "run")
-    assert [row.rows_sampled for row in both.ledger] == [len(rows) for rows in drawn]
-    assert both.ledger == alone.ledger
-    assert both.form == alone.form == form
-    assert both.versions["processes"] == "2"
-    # The same noise, because the first process draws it as one process does.
-    for name, value in parameters(out).items():
-        torch.testing.assert_close(parameters(folder / "run")[name], value, rtol=1e-3, atol=1e-5)
+@pytest.fixture
+def require_as_one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """One process with the same rows and noise has the same ledger and, up to the order of sums, the same parameters."""
+
+    def compare(together: Path, drawn: list[list[int]], *, form: str, mechanism: str) -> None:
+        queue = iter(drawn)
+
+        def replayed(_self: PoissonSampler) -> Draw:
+            rows = next(queue)
+            return Draw(indices=torch.tensor(rows, dtype=torch.int64), sampled=len(rows))
+
+        monkeypatch.setattr(PoissonSampler, "draw", replayed)
+        out, config = tmp_path / "alone", harness.run_config("digits", noise_multiplier=1.0, epochs=2)
+        alone = train(
+            mechanism, "digits", seed=7, out=out, config=config, form=form, max_steps=len(drawn), progress=False
+        )
+        both = harness.read_run(together)
+        assert [row.rows_sampled for row in both.ledger] == [len(rows) for rows in drawn]
+        assert both.ledger == alone.ledger
+        assert both.form == alone.form == form
+        assert both.versions["processes"] == "2"
+        # The same noise, because the first process draws it as one process does.
+        for name, value in parameters(out).items():
+            torch.testing.assert_close(parameters(together)[name], value, rtol=1e-3, atol=1e-5)
+
+    return compare
 
 
-def require_lost_and_resumed(folder: Path, whole: Path, **named: str) -> None:
-    """A killed process ends the run with words; resumed, it is the run that was never interrupted, bit by bit."""
-    ended = start(folder, "lost", steps=30, kill=25, **named)
+def lose_one_and_resume(folder: Path, **named: str) -> list[list[int]]:
+    """Thirty steps, in the 25th of which a process is killed; the rows of both parts of the run."""
+    ended = start(folder, "run", steps=30, kill=25, **named)
     assert ended[1][0] == -9
     assert ended[0][0] == 3
     assert "another process of this run ended" in ended[0][1]
     assert "--resume" in ended[0][1]
-    assert len(harness.read_run(folder / "lost").ledger) == 22  # the last checkpoint, after the first epoch
-    again = start(folder, "lost", steps=30, **named)
+    kept = len(harness.read_run(folder / "run").ledger)
+    assert kept == 22  # the last checkpoint, after the first epoch
+    before = drawn_together(folder)[:kept]
+    again = start(folder, "run", steps=30, **named)
     assert [code for code, _ in again] == [0, 0], again
-    assert (folder / "lost" / "ledger.jsonl").read_text() == (whole / "run" / "ledger.jsonl").read_text()
-    resumed = parameters(folder / "lost")
-    assert all(torch.equal(resumed[name], value) for name, value in parameters(whole / "run").items())
+    return before + drawn_together(folder)
 
 
 def test_two_processes_update_as_one_does_for_the_same_rows_and_noise(
-    together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    together: Path, require_as_one_process: Callable[..., None]
 ) -> None:
-    drawn = drawn_together(together, monkeypatch)
+    drawn = drawn_together(together)
     assert len(drawn) == 30
-    require_as_one_process(together, tmp_path, drawn, form="weights", mechanism=MECHANISM)
+    require_as_one_process(together / "run", drawn, form="weights", mechanism=MECHANISM)
 
 
 def test_a_lost_process_ends_the_run_with_words_and_the_run_resumes_bitwise(together: Path, tmp_path: Path) -> None:
-    require_lost_and_resumed(tmp_path, together)
+    assert lose_one_and_resume(tmp_path) == drawn_together(together)
+    assert (tmp_path / "run" / "ledger.jsonl").read_text() == (together / "run" / "ledger.jsonl").read_text()
+    resumed = parameters(tmp_path / "run")
+    assert all(torch.equal(resumed[name], value) for name, value in parameters(together / "run").items())
 
 
-def test_a_plain_mechanism_with_state_sees_the_rows_of_both_and_resumes_bitwise(
-    mechanism: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_plain_mechanism_with_state_sees_the_rows_of_both_also_after_a_loss(
+    mechanism: Path, tmp_path: Path, require_as_one_process: Callable[..., None]
 ) -> None:
     """What it releases depends on all rows at once and on what it released before, so no shard alone could give it."""
-    text = mechanism.read_text()
-    clamp = "norms.clamp(min=1e-12)"
+    text, clamp = mechanism.read_text(), "norms.clamp(min=1e-12)"
     assert text.count(clamp) == 1
     mechanism.write_text(text.replace(clamp, "norms.clamp(min=norms.median())"))
     named = {"form": "plain", "mechanism": str(mechanism)}
-    ended = start(tmp_path, "run", steps=30, **named)
-    assert [code for code, _ in ended] == [0, 0], ended
-    require_lost_and_resumed(tmp_path, tmp_path, **named)
-    require_as_one_process(tmp_path, tmp_path / "alone", drawn_together(tmp_path, monkeypatch), **named)
+    drawn = lose_one_and_resume(tmp_path, **named)
+    require_as_one_process(tmp_path / "run", drawn, **named)
 
 
 def test_two_processes_hand_their_chunks_to_one_mechanism(
-    candidate: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    candidate: Callable[..., Path], tmp_path: Path, require_as_one_process: Callable[..., None]
 ) -> None:
     named = {"form": "chunks", "mechanism": str(candidate())}
     ended = start(tmp_path, "run", steps=6, **named)
     assert [code for code, _ in ended] == [0, 0], ended
-    require_as_one_process(tmp_path, tmp_path / "alone", drawn_together(tmp_path, monkeypatch), **named)
+    require_as_one_process(tmp_path / "run", drawn_together(tmp_path), **named)
 
 
 def test_shards_are_disjoint_cover_everything_and_are_drawn_at_the_same_rate() -> None:
