@@ -109,6 +109,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "TanhMNISTNet": TanhMNISTNet,
     "TanhCIFAR10Net": TanhCIFAR10Net,
     "ResNet20": ResNet20,
+    "ResNet20-groupnorm": partial(ResNet20, standardised=False),
+    "ResNet20-plain": partial(ResNet20, groups=0, standardised=False),
     "WRN-16-4": WideResNet16,
     "EfficientNet-B0": efficientnet_b0,
     "EfficientNet-B0-frozen": partial(efficientnet_b0, frozen_batch_norm=True),

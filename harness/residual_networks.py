@@ -10,26 +10,40 @@ from torch import Tensor, nn
 from .network_layers import MeanPool, SeededDropout, SiLUNorm, StandardisedConv2d
 
 
-def _conv3(before: int, after: int, *, stride: int = 1) -> nn.Conv2d:
-    return StandardisedConv2d(before, after, kernel_size=3, stride=stride, padding=1, bias=False)
+def _conv3(before: int, after: int, *, stride: int = 1, standardised: bool = True) -> nn.Conv2d:
+    kind = StandardisedConv2d if standardised else nn.Conv2d
+    return kind(before, after, kernel_size=3, stride=stride, padding=1, bias=False)
+
+
+def _norm(groups: int, channels: int) -> nn.Module:
+    return nn.GroupNorm(groups, channels) if groups else nn.Identity()
+
+
+def _activated(groups: int, channels: int) -> nn.Module:
+    return SiLUNorm(groups, channels) if groups else nn.SiLU()
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions, each followed by a norm; SiLU between them and after the sum with the shortcut."""
+    """Two convolutions, each followed by a norm; SiLU between them and after the sum with the shortcut.
 
-    def __init__(self, before: int, after: int, *, stride: int, groups: int) -> None:
+    Args:
+        groups: of every norm; 0 for a block without norms.
+        standardised: whether filters are standardised.
+    """
+
+    def __init__(self, before: int, after: int, *, stride: int, groups: int, standardised: bool = True) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            _conv3(before, after, stride=stride),
-            SiLUNorm(groups, after),
-            _conv3(after, after),
-            nn.GroupNorm(groups, after),
+            _conv3(before, after, stride=stride, standardised=standardised),
+            _activated(groups, after),
+            _conv3(after, after, standardised=standardised),
+            _norm(groups, after),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(
-                StandardisedConv2d(before, after, kernel_size=1, stride=stride, bias=False), nn.GroupNorm(groups, after)
-            )
+            kind = StandardisedConv2d if standardised else nn.Conv2d
+            projection = kind(before, after, kernel_size=1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(projection, _norm(groups, after))
         self.activation = nn.SiLU()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,16 +75,26 @@ class PreActivationBlock(nn.Module):
 
 
 class ResNet20(nn.Module):
-    """Three stages of three basic blocks for ``[B, 3, height, width]``; widths 32, 64, 128, two groups a norm."""
+    """Three stages of three basic blocks for ``[B, 3, height, width]``; widths 32, 64, 128, two groups a norm.
 
-    def __init__(self, *, widths: tuple[int, int, int] = (32, 64, 128), groups: int = 2, classes: int = 10) -> None:
+    The first two steps of the paper's ladder have no norms (``groups`` 0) and no standardised filters.
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: tuple[int, int, int] = (32, 64, 128),
+        groups: int = 2,
+        standardised: bool = True,
+        classes: int = 10,
+    ) -> None:
         super().__init__()
-        blocks: list[nn.Module] = [_conv3(3, widths[0]), SiLUNorm(groups, widths[0])]
+        blocks: list[nn.Module] = [_conv3(3, widths[0], standardised=standardised), _activated(groups, widths[0])]
         before = widths[0]
         for stage, width in enumerate(widths):
             for index in range(3):
                 stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(BasicBlock(before, width, stride=stride, groups=groups))
+                blocks.append(BasicBlock(before, width, stride=stride, groups=groups, standardised=standardised))
                 before = width
         self.layers = nn.Sequential(*blocks, MeanPool(), nn.Linear(before, classes))
 

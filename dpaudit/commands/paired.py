@@ -10,14 +10,25 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
 from dpaudit.contract import UsageError
 
-from .run_material import Group, Material, groups_of, provenance, shown_bracket, shown_mean, true_epsilon
+from .run_material import (
+    SPREAD,
+    Group,
+    Material,
+    groups_of,
+    name_of,
+    provenance,
+    shown_bracket,
+    shown_mean,
+    shown_spread,
+    true_epsilon,
+)
+from .training import median_and_mad
 
 LEVEL = 0.95
 LEAST_SEEDS = 2
@@ -72,12 +83,13 @@ def paired_table(material: Material, baseline: str) -> tuple[list[str], dict[str
 
 
 def _settings(material: Material) -> list[list[Group]]:
-    """Groups that were trained under one setting: all but the bound, which a mechanism is tuned by."""
+    """Groups that were trained under one setting: all but the bound and the learning rate, which a mechanism is tuned by."""
     found: dict[str, list[Group]] = {}
     for group in groups_of(material.runs):
         first = group.runs[0]
         config = dataclasses.replace(group.config, max_grad_norm=1.0)
-        found.setdefault(repr((config, first.dataset, sorted(first.recipe.items(), key=str))), []).append(group)
+        recipe = sorted((name, value) for name, value in first.recipe.items() if name != "learning_rate")
+        found.setdefault(repr((config, first.dataset, recipe)), []).append(group)
     return list(found.values())
 
 
@@ -86,17 +98,10 @@ def _split(members: Sequence[Group], baseline: str) -> tuple[Group, list[Group]]
     if len(bases) != 1:
         names = ", ".join(name_of(group) for group in members)
         raise UsageError(
-            f"table: expected runs of {baseline!r} at one bound under every setting, got {len(bases)} among {names} "
+            f"table: expected runs of {baseline!r} at one bound and rate under every setting, got {len(bases)} among {names} "
             f"({members[0].config.name}, {members[0].config.epochs} epochs); give one, or choose with --baseline"
         )
     return bases[0], [group for group in members if group is not bases[0]]
-
-
-def name_of(group: Group) -> str:
-    """File and, where it is not the usual one, class."""
-    first = group.runs[0]
-    stem = Path(first.mechanism).stem
-    return stem if first.class_name == "DPMechanism" else f"{stem}::{first.class_name}"
 
 
 def _comparison(group: Group, base: Group, *, count: int) -> Comparison:
@@ -129,15 +134,15 @@ def _setting_lines(base: Group) -> list[str]:
         f"## {first.dataset}: preset {config.name}, {config.epochs} epoch(s), {config.total_steps} steps",
         "",
         f"Batch {config.batch_size} of {config.dataset_size}, cell {config.cell}, noise multiplier {config.noise_multiplier:.5f} "
-        f"calibrated for ({config.target_epsilon:g}, {config.target_delta:g}).",
+        f"for a claim of ({config.target_epsilon:g}, {config.target_delta:g}).",
     ]
 
 
 def _rows(base: Group, compared: Sequence[Comparison], material: Material) -> list[str]:
     rows = [
-        "| mechanism | bound | form | true epsilon | from | test accuracy %, final model | seeds | difference | 95 % | "
-        "all together | |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| mechanism | bound | rate | form | true epsilon | from | test accuracy %, final model | {SPREAD} | seeds | difference "
+        "| 95 % | all together | |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         f"| {_facts(base, material)} | {len(base.runs)} | | | | baseline |",
     ]
     for one in compared:
@@ -153,10 +158,12 @@ def _facts(group: Group, material: Material) -> str:
     cells = (
         name_of(group),
         f"{group.config.max_grad_norm:g}",
+        str(group.runs[0].recipe.get("learning_rate", "?")),
         str(group.runs[0].form),
         shown_bracket(bracket),
         source,
         shown_mean(group.accuracies),
+        shown_spread(group.accuracies),
     )
     return " | ".join(cells)
 
@@ -186,7 +193,7 @@ def _setting_json(base: Group, compared: Sequence[Comparison], material: Materia
         "cell": str(config.cell),
         "noise_multiplier": config.noise_multiplier,
         "target": [config.target_epsilon, config.target_delta],
-        "recipe": dict(base.runs[0].recipe),
+        "recipe": {name: value for name, value in base.runs[0].recipe.items() if name != "learning_rate"},
         "baseline": _group_json(base, material),
         "compared": [
             {
@@ -205,13 +212,19 @@ def _setting_json(base: Group, compared: Sequence[Comparison], material: Materia
 def _group_json(group: Group, material: Material) -> dict[str, Any]:
     bracket, source = true_epsilon(group, material.audits)
     first = group.runs[0]
+    median, mad = median_and_mad(group.accuracies)
     return {
         "mechanism": name_of(group),
         "source_sha256": first.source_sha256,
         "max_grad_norm": group.config.max_grad_norm,
+        "learning_rate": first.recipe.get("learning_rate"),
         "form": str(first.form),
         "epsilon": [bracket.lower, bracket.upper],
         "epsilon_from": source,
         "accuracy": {str(run.seed): run.accuracy for run in group.runs},
+        "min": min(group.accuracies),
+        "max": max(group.accuracies),
+        "median": median,
+        "mad": mad,
         "versions": dict(first.versions),
     }

@@ -1,6 +1,7 @@
 """Published figures that ``dpaudit table`` prints beside ours. Facts, with their sources; none of them decides anything."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 _BENCHMARK: Mapping[str, Mapping[str, float]] = {
     "standard_dpsgd": {"mnist": 96.20, "fmnist": 80.83, "cifar10": 56.05},
@@ -9,6 +10,9 @@ _BENCHMARK: Mapping[str, Mapping[str, float]] = {
     "noise_decay": {"mnist": 95.62, "fmnist": 78.94, "cifar10": 54.63},
 }
 """Mean test accuracy of three seeds, percent: the public benchmark ``optimization-dp-sgd``, its baselines."""
+
+PUBLISHED_DATA_SETS: Mapping[str, str] = {"mnist": "MNIST", "fmnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+"""The benchmark's data sets: the suffix of its metrics, and the name as printed."""
 
 PAPER_TABLE: Mapping[tuple[str, str, str], tuple[float, float, float, float]] = {
     ("ResNet-20", "DP-RMSProp", "paper-resnet20-rmsprop"): (58.6, 59.5, 59.0, 0.4),
@@ -28,15 +32,43 @@ PAPER_PUBLIC_TABLE: Mapping[tuple[str, str, str], tuple[float, float, float, flo
 }
 """The rows of the same table that start from ImageNet weights: public data, so never in one table with the others."""
 
-PAPER_LADDER: Mapping[str, tuple[str, float, str | None]] = {
-    "1": ("no norm", 29.58, None),
-    "2": ("group norm", 38.11, None),
-    "3": ("weight standardisation, batch 256", 38.13, "paper-resnet20-sgd-256"),
-    "4": ("averaging, batch 512", 44.04, "paper-resnet20-sgd-512"),
-    "5": ("batch 1024", 46.76, "paper-resnet20-sgd"),
-    "6": ("grouped clipping (as declared; its code ran flat clipping)", 47.61, None),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderStep:
+    """One step of the paper's ladder.
+
+    Attributes:
+        settings: in words, as the paper has them.
+        accuracy: published test accuracy, percent.
+        preset: ours.
+        grouped: whether the step is grouped clipping; ``None`` where any mechanism of the preset belongs here.
+    """
+
+    settings: str
+    accuracy: float
+    preset: str
+    grouped: bool | None = None
+
+
+PAPER_LADDER: Mapping[str, LadderStep] = {
+    "1": LadderStep(settings="no norm", accuracy=29.58, preset="paper-resnet20-plain-sgd-256"),
+    "2": LadderStep(settings="group norm", accuracy=38.11, preset="paper-resnet20-groupnorm-sgd-256"),
+    "3": LadderStep(settings="weight standardisation", accuracy=38.13, preset="paper-resnet20-sgd-256"),
+    "4": LadderStep(settings="averaging, batch 512", accuracy=44.04, preset="paper-resnet20-sgd-512"),
+    "5": LadderStep(settings="batch 1024", accuracy=46.76, preset="paper-resnet20-sgd", grouped=False),
+    "6": LadderStep(
+        settings="grouped clipping (as declared; its code ran flat clipping)",
+        accuracy=47.61,
+        preset="paper-resnet20-sgd",
+        grouped=True,
+    ),
 }
-"""Step to settings, published test accuracy and our preset, ``None`` where there is none. Same source."""
+"""ResNet-20 with DP-SGD, step by step. Same source; it states no batch size for steps 1 to 3."""
+
+
+def published_baselines() -> tuple[str, ...]:
+    """The baselines that have published accuracies."""
+    return tuple(_BENCHMARK)
 
 
 def published_benchmark(mechanism: str, metric: str) -> float | None:

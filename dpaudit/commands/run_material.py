@@ -17,6 +17,10 @@ from dpaudit.contract import (
 from dpaudit.contract.forms import class_in_form
 
 from .records import read_record
+from .training import median_and_mad
+
+SPREAD = "min / max / median / MAD"
+"""Head of the column of :func:`shown_spread`; MAD is the median of the absolute deviations from the median."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,13 @@ def groups_of(runs: Sequence[RunRecord]) -> list[Group]:
     return [Group(runs=tuple(members)) for members in groups.values()]
 
 
+def name_of(group: Group) -> str:
+    """File and, where it is not the usual one, class."""
+    first = group.runs[0]
+    stem = Path(first.mechanism).stem
+    return stem if first.class_name == "DPMechanism" else f"{stem}::{first.class_name}"
+
+
 def true_epsilon(group: Group, audits: Sequence[AuditReport]) -> tuple[Bracket, str]:
     """Epsilon as it ran: the audit's replayed bracket where one matches, else that of the reported schedule.
 
@@ -133,6 +144,14 @@ def shown_mean(values: Sequence[float]) -> str:
         return f"{mean:.2f}"
     spread = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
     return f"{mean:.2f} ± {spread:.2f}"
+
+
+def shown_spread(values: Sequence[float]) -> str:
+    """What :data:`SPREAD` heads; empty for one run, which has none."""
+    if len(values) < 2:
+        return ""
+    median, mad = median_and_mad(values)
+    return f"{min(values):.2f} / {max(values):.2f} / {median:.2f} / {mad:.2f}"
 
 
 def shown_bracket(bracket: Bracket) -> str:

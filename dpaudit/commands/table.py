@@ -9,9 +9,10 @@ from typing import Any
 
 from dpaudit.contract import ExitCode, UsageError
 
+from .benchmark_table import benchmark_table
 from .paired import paired_table
-from .published import PAPER_LADDER, PAPER_PUBLIC_TABLE, PAPER_TABLE, published_benchmark
-from .run_material import Group, Material, groups_of, provenance, read_material, shown_bracket, shown_mean, true_epsilon
+from .published import PAPER_LADDER, PAPER_PUBLIC_TABLE, PAPER_TABLE
+from .run_material import Group, Material, groups_of, provenance, read_material, shown_bracket, true_epsilon
 from .training import median_and_mad
 
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     data: dict[str, Any] | None = None
     match arguments.which:
         case "benchmark":
-            lines = _benchmark(material)
+            lines = benchmark_table(material)
         case "paper":
             lines = _paper(material)
         case "paired":
@@ -45,44 +46,6 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         write_atomically(out.with_suffix(".json"), (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
     print(f"written to {arguments.out}", file=sys.stderr)
     return ExitCode.ALL_ACCEPTED
-
-
-def _benchmark(material: Material) -> list[str]:
-    """One row a mechanism, data set and budget: the published claim, what it really costs, what accuracy it buys."""
-    lines = [
-        "# The public benchmark, re-scored",
-        "",
-        "| mechanism | data set | setting | sigma | claimed epsilon | true epsilon | from | test accuracy %, final model "
-        "| seeds | published % |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for group in sorted(groups_of(material.runs), key=_benchmark_order):
-        first, config = group.runs[0], group.config
-        bracket, source = true_epsilon(group, material.audits)
-        metric = config.name.removeprefix("benchmark-")
-        claimed = first.metrics.get(f"epsilon_{metric}", config.target_epsilon)
-        honest = not config.name.startswith("benchmark-")
-        name = Path(first.mechanism).stem
-        published = published_benchmark(name, metric)
-        cells = (
-            name if first.class_name == "DPMechanism" else f"{name}::{first.class_name}",
-            first.dataset,
-            "valid accountant" if honest else "as published",
-            f"{config.noise_multiplier:.4f}",
-            f"{claimed:.2f}",
-            shown_bracket(bracket),
-            source,
-            shown_mean(group.accuracies),
-            str(len(group.runs)),
-            "" if honest or published is None else f"{published:.2f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def _benchmark_order(group: Group) -> tuple[str, str, bool]:
-    first = group.runs[0]
-    return first.dataset, Path(first.mechanism).stem, not group.config.name.startswith("benchmark-")
 
 
 def _paper(material: Material) -> list[str]:
@@ -105,15 +68,18 @@ def _paper(material: Material) -> list[str]:
     for (network, optimiser, preset), published in PAPER_PUBLIC_TABLE.items():
         lines += _paper_rows(f"{network} | {optimiser}", " / ".join(map(str, published)), preset, groups, material)
     lines += ["", "## Ladder, ResNet-20 with DP-SGD", "", heads.replace("network | optimiser", "step | settings"), rule]
-    for step, (settings, value, ours) in PAPER_LADDER.items():
-        lines += _paper_rows(f"{step} | {settings}", f"{value}", ours, groups, material)
+    for number, step in PAPER_LADDER.items():
+        ours = [group for group in groups if step.grouped in (None, _is_grouped(group))]
+        lines += _paper_rows(f"{number} | {step.settings}", f"{step.accuracy}", step.preset, ours, material)
     return lines
 
 
-def _paper_rows(
-    label: str, published: str, preset: str | None, groups: Sequence[Group], material: Material
-) -> list[str]:
-    matching = [group for group in groups if preset is not None and group.config.name == preset]
+def _is_grouped(group: Group) -> bool:
+    return Path(group.runs[0].mechanism).stem.startswith("grouped_clipping")
+
+
+def _paper_rows(label: str, published: str, preset: str, groups: Sequence[Group], material: Material) -> list[str]:
+    matching = [group for group in groups if group.config.name == preset]
     if not matching:
         return [f"| {label} | {published} | not run | 0 | | |"]
     rows = []
@@ -129,7 +95,7 @@ def _paper_rows(
 
 
 def _as_run(group: Group) -> str:
-    """What differs from the preset: epochs, form, augmentation; and the data set's title."""
+    """The data set's title, the mechanism, and everything that differs from the preset."""
     import harness
 
     first, config = group.runs[0], group.config
@@ -137,6 +103,11 @@ def _as_run(group: Group) -> str:
     words = [first.dataset, f"{Path(first.mechanism).stem}, form {first.form}"]
     if config.epochs != chosen.epochs:
         words.append(f"{config.epochs} of {chosen.epochs} epochs")
+    for name, title in (("batch_size", "batch"), ("dataset_size", "examples"), ("max_grad_norm", "bound")):
+        if getattr(config, name) != getattr(chosen, name):
+            words.append(f"{title} {getattr(config, name):g}, not {getattr(chosen, name):g}")
+    if config.cell != chosen.cell:
+        words.append(f"cell {config.cell}")
     expected = chosen.recipe.to_json()
     words += [f"{name} {first.recipe.get(name)}" for name in expected if first.recipe.get(name) != expected[name]]
     return ", ".join(words)

@@ -52,6 +52,33 @@ def test_differences_are_taken_seed_by_seed(folders: list[str], tmp_path: Path) 
     assert compared["pairs"] == pytest.approx(dict(zip("123", pairs, strict=True)))
     assert compared["interval"]["ends"] == pytest.approx(student_interval(pairs, 0.95))
     assert setting["baseline"]["accuracy"].keys() == {"1", "2", "3"}
+    values = sorted(accuracy(folders, "standard_dpsgd", seed) for seed in (1, 2, 3))
+    assert (setting["baseline"]["min"], setting["baseline"]["max"], setting["baseline"]["median"]) == pytest.approx(
+        (values[0], values[-1], values[1])
+    )
+    mad = statistics.median(abs(value - values[1]) for value in values)
+    assert f"| {values[0]:.2f} / {values[-1]:.2f} / {values[1]:.2f} / {mad:.2f} | 3 |" in text
+
+
+def test_a_learning_rate_is_tuned_like_a_bound(folders: list[str], tmp_path: Path) -> None:
+    """A mechanism without a bound is tuned by its rate: both stand in one table, and the rates beside them."""
+    words = ("--preset", "digits", "--noise-multiplier", "1.2", "--epochs", "1", "--form", "plain", "--quiet")
+    path, other = str(ACCEPTED / "automatic_clipping.py"), str(ACCEPTED / "per_sample_adaptive_clipping.py")
+    for file, rate in ((path, "0.2"), (other, "0.1")):
+        assert run("train", file, *words, "--seeds", "1,2", "--learning-rate", rate, "--out", str(tmp_path)) == 0
+    base = [folder for folder in folders if "standard_dpsgd" in folder]
+    out = tmp_path / "table.md"
+    assert run("table", "paired", *base, *map(str, sorted(tmp_path.glob("*-digits-*"))), "--out", str(out)) == 0
+    rows = [
+        line for line in out.read_text().splitlines() if line.startswith(("| automatic", "| per_sample", "| standard"))
+    ]
+    assert [row.split(" | ")[2] for row in sorted(rows)] == ["0.2", "0.1", "0.1"]
+    (setting,) = json.loads(out.with_suffix(".json").read_text())["settings"]
+    assert {one["mechanism"]: one["learning_rate"] for one in setting["compared"]} == {
+        "automatic_clipping": 0.2,
+        "per_sample_adaptive_clipping": 0.1,
+    }
+    assert "learning_rate" not in setting["recipe"]
 
 
 def test_a_baseline_and_common_seeds_are_needed(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:

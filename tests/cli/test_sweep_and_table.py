@@ -15,6 +15,7 @@ from dpaudit.cli import main
 from dpaudit.commands.training import median_and_mad
 from dpaudit.contract import EventTrace, UsageError
 from harness.datasets import held_out, load_dataset
+from harness.run_directory import write_run
 from harness.sweep import private_choice, spent_on_trials
 
 STANDARD = str(Path(__file__).resolve().parents[2] / "mechanisms" / "accepted" / "standard_dpsgd.py")
@@ -134,13 +135,59 @@ def test_the_benchmark_table_is_made_from_run_directories(runs: Path, tmp_path: 
     assert run("table", "benchmark", *folders, "--out", str(tmp_path / "table.md")) == 0
     text = (tmp_path / "table.md").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith("| standard_dpsgd | digits |")]
-    accuracies = [harness.read_run(path).accuracy for path in folders if "stopped" not in path]
-    assert None not in accuracies
-    assert f"| {sum(a or 0 for a in accuracies) / 2:.2f} ± " in line
+    found = [harness.read_run(path).accuracy for path in folders if "stopped" not in path]
+    accuracies = [accuracy for accuracy in found if accuracy is not None]
+    assert len(accuracies) == 2
+    assert f"| {sum(accuracies) / 2:.2f} ± " in line
     assert "| reported schedule |" in line
-    assert "| 1.2000 |" in line
+    assert "| valid accountant | 1 | 0.1 | 1 | 1.2000 |" in line
+    assert f"| {min(accuracies):.2f} / {max(accuracies):.2f} / " in line
     assert "2 completed run(s) on cpu" in text
     assert "stopped: 2 of 22 steps" in text
+    assert text.count("| not run |") == 12
+
+
+def test_a_published_row_is_priced_as_it_ran_and_as_its_formula_assumes(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figures of the published MNIST runs, from an invented run directory: 83.1 for five shuffled epochs, 86.2 for Poisson."""
+    config = harness.run_config("benchmark-mnist")
+    given = harness.read_run(runs / "standard_dpsgd-digits-42")
+    ledger = tuple(
+        dataclasses.replace(
+            given.ledger[0],
+            step=step,
+            epoch=config.epoch_of(step),
+            rows_seen=config.batch_size,
+            rows_sampled=config.batch_size,
+            reported_sigma=config.noise_multiplier,
+        )
+        for step in range(config.total_steps)
+    )
+    record = dataclasses.replace(
+        given,
+        config=config,
+        dataset="MNIST",
+        ledger=ledger,
+        metrics={"accuracy_mnist": 96.18, "epsilon_mnist": 3.0016},
+        accuracy=96.18,
+    )
+    (tmp_path / "run").mkdir()
+    write_run(tmp_path / "run", record, epochs=[])
+    assert run("table", "benchmark", str(tmp_path / "run")) == 0
+    text = capsys.readouterr().out
+    (line,) = [line for line in text.splitlines() if line.startswith("| standard_dpsgd | MNIST |")]
+    assert "| as published | 1 | 0.1 | 5 | 0.2385 | 3.00 | [55.84, 83.13] | reported schedule | [86." in line
+    assert line.endswith("| 96.18 |  | 1 | 96.20 |")
+    assert "| adaptive_clipping | MNIST | as published |  |" in text
+    assert text.count("| not run |") == 11
+
+
+def test_a_sigma_that_was_given_is_not_called_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--preset", "digits", "--noise-multiplier", "0.5", "--epochs", "1", "--seeds", "1", "--quiet")
+    assert run("train", STANDARD, *words, "--out", str(tmp_path)) == 0
+    assert run("table", "benchmark", str(tmp_path / "standard_dpsgd-digits-1")) == 0
+    assert "| standard_dpsgd | digits | sigma given | 1 | 0.1 | 1 | 0.5000 |" in capsys.readouterr().out
 
 
 def test_the_papers_table_says_what_was_not_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,8 @@ INPUTS = {
         ("TanhMNISTNet", 26_010),
         ("TanhCIFAR10Net", 550_570),
         ("ResNet20", 1_084_586),
+        ("ResNet20-groupnorm", 1_084_586),
+        ("ResNet20-plain", 1_081_450),
         # Zagoruyko & Komodakis give 2.75 million for WRN-16-4.
         ("WRN-16-4", 2_748_890),
         ("EfficientNet-B0", 4_020_358),

@@ -19,6 +19,8 @@ INPUTS = {
     "TanhMNISTNet": (1, 28, 28),
     "TanhCIFAR10Net": (3, 32, 32),
     "ResNet20": (3, 8, 8),
+    "ResNet20-groupnorm": (3, 8, 8),
+    "ResNet20-plain": (3, 8, 8),
     "WRN-16-4": (3, 8, 8),
     "EfficientNet-B0": (3, 32, 32),
     "EfficientNet-B0-frozen": (3, 32, 32),
@@ -41,7 +43,7 @@ def batch(shape: tuple[int, ...], rows: int) -> tuple[Tensor, Tensor]:
     return torch.randn(rows, *shape, generator=generator), torch.randint(10, (rows,), generator=generator)
 
 
-DEEP = {"ResNet20", "WRN-16-4", "EfficientNet-B0", "EfficientNet-B0-frozen"}
+DEEP = {"ResNet20", "ResNet20-groupnorm", "ResNet20-plain", "WRN-16-4", "EfficientNet-B0", "EfficientNet-B0-frozen"}
 
 
 @pytest.mark.parametrize("method", [LayerGradients, FunctionalGradients])

@@ -110,6 +110,8 @@ def test_the_papers_systems_have_presets_with_its_settings() -> None:
     names = {f"paper-{network}-{optimiser}" for network in networks for optimiser in optimisers}
     names |= {f"paper-efficientnet-b0-public-{optimiser}" for optimiser in optimisers}
     assert {name for name in PRESETS if name.startswith("paper-")} == names | {
+        "paper-resnet20-plain-sgd-256",
+        "paper-resnet20-groupnorm-sgd-256",
         "paper-resnet20-sgd-256",
         "paper-resnet20-sgd-512",
     }
