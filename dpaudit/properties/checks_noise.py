@@ -152,7 +152,10 @@ def _run_residuals(
     length: int,
     deadline: float,
 ) -> tuple[Floats, NoiseMap | None]:
-    """Standardised noise of the first ``length`` steps of one run, [steps, coordinates]; fewer steps if time is up."""
+    """Standardised noise of the first ``length`` steps of one run, [steps, coordinates]; fewer steps if time is up.
+
+    The form of L is that of the first step for as long as it holds.
+    """
     residuals: list[Floats] = []
     for step in range(length):
         if time.monotonic() > deadline:
@@ -166,7 +169,11 @@ def _run_residuals(
         seen = moment.unwatched(flat)
         session.reported_sigma(step, moment.epoch)
         after = session.snapshot()
-        recording, at, noise = moment.renewed(flat, form)
+        try:
+            recording, at, noise = moment.renewed(flat, form)
+        except Unreadable:  # L changes by more than its scale: read it latent by latent, which takes longer
+            reading = moment.read(flat)
+            recording, at, noise = reading.recording, reading.at, reading.noise
         if inside is not None:
             _check_places(moment, seen, at + noise.apply(recording.latents))
         residuals.append(latents_of(noise, seen - at))

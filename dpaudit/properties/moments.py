@@ -212,8 +212,12 @@ class Moment:
         match form:
             case Diagonal():
                 idle = form.source < 0
-                if bool((response[idle].abs() <= 16 * tolerance).all()):
-                    return recording, at, Diagonal(form.source, torch.where(idle, 0.0, response))
+                renewed = Diagonal(form.source, torch.where(idle, 0.0, response))
+                # One move gives a scale to every coordinate, whatever L is: another tells whether L is that.
+                moves = moves_of(ones.numel(), self.step + 1)
+                moved = self.replay(recording, flat, moves) - at
+                if bool(((moved - renewed.apply(moves)).abs() <= 16 * tolerance).all()):
+                    return recording, at, renewed
             case Dense() if form.matrix.shape[1] == ones.numel():
                 expected = form.matrix @ ones
                 factor = float(expected @ response) / max(float(expected @ expected), 1e-300)

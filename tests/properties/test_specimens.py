@@ -40,6 +40,7 @@ MUST_FIND = {
     "SwapsInside": "DPA211",
     "SmoothedRows": "DPA219",
     "ReseedsEveryStep": "DPA214",
+    "TurnsAndReseeds": "DPA214",
     "BatchMeanGamma": "DPA201",
     "CountsQuietRows": "DPA201",
     "EmptyWithoutNoise": "DPA212",

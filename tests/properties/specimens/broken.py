@@ -225,6 +225,24 @@ class ReseedsEveryStep(_Base):
         return [(s + self.sigma * self.bound * torch.randn_like(s)) / self.batch_size for s in sums]
 
 
+class TurnsAndReseeds(_Base):
+    """The form of the noise changes from step to step, and the draws under it are the same every time."""
+
+    def prepare(self):
+        self.before = None
+
+    def clip_and_noise(self, grads, step, epoch):
+        torch.manual_seed(1)
+        weights = factors(joint_norms(grads), self.bound)
+        sums = [weighted(weights, g) for g in grads]
+        released = [(s + self.sigma * self.bound * torch.randn_like(s)) / self.batch_size for s in sums]
+        before, self.before = self.before, released
+        if before is None:
+            return released
+        units = [b / b.norm().clamp(min=1e-12) for b in before]
+        return [r - 0.75 * (r * u).sum() * u for r, u in zip(released, units, strict=True)]
+
+
 class BatchMeanGamma(_Base):
     """Every weight depends on the norms of all rows: how far one row moves the sum depends on the others."""
 

@@ -267,3 +267,19 @@ class ModuleStyle(nn.Module):
 
     def get_effective_sigma(self, step, epoch):
         return float(self.std) / self.bound
+
+
+class TurnsLater(_Base):
+    """From the second step on the release is shortened along the one before: its noise then has another form each step."""
+
+    def prepare(self):
+        self.before = None
+
+    def clip_and_noise(self, grads, step, epoch):
+        weights = (self.bound / joint_norms(grads).clamp(min=1e-12)).clamp(max=1.0)
+        released = noisy_mean(grads, weights, self.sigma * self.bound, self.batch_size)
+        before, self.before = self.before, released
+        if before is None:
+            return released
+        units = [b / b.norm().clamp(min=1e-12) for b in before]
+        return [r - 0.75 * (r * u).sum() * u for r, u in zip(released, units, strict=True)]
