@@ -1,13 +1,14 @@
 """Flat clipping in coordinates in which the common direction of a layer's inputs counts less.
 
-Source: derived here. Related: centring of inputs and activations in non-private training (LeCun et al. 1998, "Efficient BackProp"),
-private preconditioning, and the noisy count of Andrew et al. 2021 (arXiv 1905.03871), whose way of charging a second sum is used.
+Source: derived here. Related: centring of inputs in non-private training (LeCun et al. 1998, "Efficient BackProp"), private
+preconditioning, and the way in which Andrew et al. 2021 (arXiv 1905.03871) charge a second sum.
 
 Idea. The gradient of a sample for a weight matrix is made of its layer's inputs, one row an output. Inputs behind a ReLU are
-not centred: on the benchmark's network three quarters and more of the squared norm of such a gradient lie along ONE
-direction that all samples share, where a bias would do. Flat clipping spends its bound on it, and noise along it is
-multiplied by the largest part of every input. With u that direction and ``A = 1 - (1 - kept) u u^T``, samples contribute
-``clip(g A)``, and the noisy sum is multiplied by A once more: a gradient step in the coordinates ``W A^-1``.
+not centred, and much of such a gradient lies along ONE direction that all samples share, where a bias would do: on the
+benchmark's MNIST network about 80 % of the squared norm in the linear layers and 60 % in the second convolution. Flat clipping
+spends its bound on that direction, and noise along it is multiplied by the largest part of every input. With u the direction and
+``A = 1 - (1 - kept) u u^T``, samples contribute ``clip(g A)``, and the noisy sum is multiplied by A once more: a gradient
+step in the coordinates ``W A^-1``.
 
 Analysis. A step makes two sums of one batch. (1) The gradients, times A from the right, clipped to C by their joint norm, with
 noise ``z_g * C``. A depends on earlier releases alone, so a row moves this sum by at most C; the second multiplication by A is
