@@ -10,6 +10,7 @@ from dpaudit.accounting import epsilon_bracket
 from dpaudit.contract import AuditReport, EventTrace, Finding, Relation, UsageError
 from dpaudit.empirical.rectangle import Tally
 from dpaudit.properties.counterexample import read_counterexample
+from dpaudit.properties.support_event import faults_in
 from dpaudit.replay.claim import claim_findings
 
 RELATIVE = 1e-6
@@ -140,6 +141,14 @@ def _pair(report: AuditReport, evidence: Mapping[str, Any]) -> None:
         raise WitnessFault(f"it says epsilon {evidence['epsilon_lower']!r}; its steps cost at most {most!r}")
 
 
+def _support(report: AuditReport, evidence: Mapping[str, Any]) -> None:
+    if "support" not in evidence:
+        return
+    faults = faults_in(evidence["support"], report.config)
+    if faults:
+        raise WitnessFault("; ".join(faults))
+
+
 # ---- counts -----------------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +180,11 @@ _Check = Callable[[AuditReport, Mapping[str, Any]], None]
 _PAIR = "that this pair moves the release so far"
 _CHECKS: dict[str, tuple[_Check, str, str]] = {
     "DPA201": (_pair, "its pair is well formed and what it demonstrates costs more than the target", _PAIR),
+    "DPA214": (
+        _support,
+        "where it names a support: its chance and its delta follow from the values that both neighbours can release",
+        "what the release is for every value of the noise",
+    ),
     "DPA301": (
         _attack,
         "its counts are those of a test and a confirmation at the gate's level (and refute the claim, where it is of one step)",

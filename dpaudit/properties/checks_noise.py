@@ -15,13 +15,14 @@ from dpaudit.contract import PlainData, RunConfig, Severity, Strength
 from dpaudit.probe.inside import Inside
 from dpaudit.probe.noise_map import Diagonal, NoiseMap
 from dpaudit.probe.problem import Problem
-from dpaudit.probe.session import Session
+from dpaudit.probe.session import HALF, Session
 
 from .batches import Beside, Geometry
 from .inner import inner_rounding
 from .moments import Moment
 from .noise_tests import GATE_ALPHA, Battery, Floats, confirmed, known_scale, unknown_scale
 from .readings import Unreadable
+from .rounded_noise import rounded_noise, zeros_beside
 
 LADDER = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 """Sizes of latents at which the release must still follow them; beyond 7 a Gaussian never goes in practice."""
@@ -42,7 +43,7 @@ def bounded_noise(moment: Moment, beside: Beside, config: RunConfig, sigma: floa
         CandidateError: the mechanism raised.
     """
     reading = moment.reading(beside)
-    flat = zero_rows(moment, beside)
+    flat = zeros_beside(moment, beside)
 
     def seen(size: float) -> Tensor:
         z = torch.full_like(reading.nudge, size)
@@ -78,24 +79,31 @@ def _bounded(
     return Problem("DPA214", severity, Strength.PROOF, message, line, evidence)
 
 
-def coarse_noise(moment: Moment, beside: Beside) -> Problem | None:
-    """Whether Gaussian noise is drawn in half precision: it takes so few values that the sum's low bits come through.
+def coarse_noise(moment: Moment, beside: Beside, config: RunConfig) -> Problem | None:
+    """Whether Gaussian noise is drawn in half precision, or rounded to it before it is added.
+
+    It then takes so few values that the sum's low bits come through. What that costs is :mod:`.support_event`'s question.
 
     Raises:
         Unreadable: the moment cannot be read.
         CandidateError: the mechanism raised.
     """
-    flat = zero_rows(moment, beside)
+    flat = zeros_beside(moment, beside)
     moment.session.restore(moment.before)
     recording = moment.session.call(moment.batch(flat), moment.step, moment.epoch, watch=True).recording
-    if recording.half is None:
+    dtype, line, verb = recording.half, recording.half_line, "drawn in"
+    if dtype is None and recording.rounding >= HALF:
+        rounded = rounded_noise(moment, recording, beside, config)
+        dtype, verb = None if rounded is None else rounded.dtype, "rounded to"
+        line = next((draw.line for draw in recording.draws), None)
+    if dtype is None:
         return None
-    name = str(recording.half).removeprefix("torch.")
+    name = str(dtype).removeprefix("torch.")
     message = (
-        f"step {moment.step}: noise is drawn in {name}, which has at most 65,536 values: added to a more precise sum it leaves "
+        f"step {moment.step}: noise is {verb} {name}, which has at most 65,536 values: added to a more precise sum it leaves "
         "the sum's low bits as they are (Mironov 2012), and the accounting of real-valued noise does not hold"
     )
-    return Problem("DPA214", Severity.MAJOR, Strength.PROOF, message, recording.half_line, {"dtype": name})
+    return Problem("DPA214", Severity.MAJOR, Strength.PROOF, message, line, {"dtype": name})
 
 
 def noise_statistics(
@@ -161,7 +169,7 @@ def _run_residuals(
         if time.monotonic() > deadline:
             break
         moment = Moment(session, geometry, session.snapshot(), step, config.epoch_of(step), "", beside.content, None)
-        flat = zero_rows(moment, beside)
+        flat = zeros_beside(moment, beside)
         moment.inside = inside
         if form is None:
             form = moment.read(flat).noise
@@ -201,7 +209,7 @@ def shape_statistics(moment: Moment, beside: Beside, seed: int, calls: int = _CA
         Unreadable: the release does not move.
         CandidateError: the mechanism raised.
     """
-    session, flat = moment.session, zero_rows(moment, beside)
+    session, flat = moment.session, zeros_beside(moment, beside)
     releases = []
     for call in range(calls):
         session.restore(moment.before)
@@ -230,12 +238,6 @@ def refuted(first: Battery, second: Battery, line: int | None, reported: float |
     return Problem("DPA214", Severity.MAJOR, Strength.STATISTICAL, message, line, evidence)
 
 
-def zero_rows(moment: Moment, beside: Beside) -> Tensor:
-    """The batch D with a zero row (or none) in the differing place, flat."""
-    zero = torch.zeros(sum(moment.geometry.sizes), dtype=moment.session.dtype)
-    return moment.geometry.without(beside, zero)
-
-
 def latents_of(noise: NoiseMap, residual: Tensor) -> Floats:
     """Independent standard normal coordinates of a residual L z: one for each direction in which L moves."""
     match noise:
@@ -260,7 +262,7 @@ def fixed_seed(
     for seed in (1, 2):
         session = make_session(torch.float32, seed)
         moment = Moment(session, geometry, session.snapshot(), 0, 1, "", beside.content, None)
-        run = session.call(moment.batch(zero_rows(moment, beside)), 0, 1)
+        run = session.call(moment.batch(zeros_beside(moment, beside)), 0, 1)
         releases.append(run.release)
         line = next((draw.line for draw in run.recording.draws), None)
         drawn = bool(run.recording.draws)

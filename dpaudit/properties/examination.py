@@ -25,6 +25,7 @@ from .histories import make_session, moments_of
 from .moments import Moment
 from .readings import Unreadable
 from .report import Report
+from .rounded_noise import zeros_beside
 from .uniform_noise import bounded_uniform_noise
 from .wording import (
     contribution_problem,
@@ -116,6 +117,7 @@ class Examination:
                 self.incomplete.append(f"the noise cannot be read: {error}")
                 self._attempt("the test for uniform noise", self._uniform)
                 self._attempt("the test of the noise's shape", lambda: self._shape(unread=True))
+                self._attempt("the precision of the noise", lambda: self._coarse(self._opened(dtype)))
             return None
         return Explorer(moments, tolerance, self.deadline, self.request.seed)
 
@@ -216,7 +218,7 @@ class Examination:
             yield "the check of empty batches", lambda: self._empty(first, late)
         yield "the check for parts without effect", lambda: keep_all(checks_effect.no_effect(main.moments, mixed))
         yield "the check for bounded noise", lambda: self._bounded(main)
-        yield "the precision of the noise", lambda: keep(checks_noise.coarse_noise(single.moments[0], typical))
+        yield "the precision of the noise", lambda: self._coarse(single.moments[0])
         yield "the check of seeds", lambda: keep(checks_noise.fixed_seed(self.session, self.geometry, mixed))
         yield "the statistical test of the noise", lambda: self._statistics(main)
         yield "rows with a NaN or an Inf", lambda: self._nonfinite(single)
@@ -225,6 +227,11 @@ class Examination:
                 "half precision",
                 lambda: keep_all(checks_precision.half_precision(self._opened, typical, self.config)),
             )
+
+    def _coarse(self, first: Moment) -> None:
+        problem = checks_noise.coarse_noise(first, self.typical, self.config)
+        if problem is not None:
+            self._add(problem)
 
     def _empty(self, first: Moment, late: Moment) -> None:
         """An empty batch at the first and at the last step; where it shows, at how many steps of a run it would."""
@@ -290,9 +297,9 @@ class Examination:
         """The shape of the releases. Where Gaussian draws were recorded but not read, post-processing may explain it."""
         moment = self._opened(torch.float32)
         first, second = (checks_noise.shape_statistics(moment, self.typical, seed) for seed in (1, 2))
-        line = moment.coin_line(checks_noise.zero_rows(moment, self.typical))
+        line = moment.coin_line(zeros_beside(moment, self.typical))
         problem = checks_noise.refuted(first, second, line, None)
-        if problem is not None and unread and moment.latent_count(checks_noise.zero_rows(moment, self.typical)):
+        if problem is not None and unread and moment.latent_count(zeros_beside(moment, self.typical)):
             message = f"{problem.message}; the release is no affine function of the Gaussian draws, and this may be why"
             problem = replace(problem, strength=Strength.HEURISTIC, message=message)
         if problem is not None:

@@ -28,6 +28,7 @@ from .counterexample import read_counterexample, snippet
 from .pair import MEMORY_MIB
 from .report import Report, decode_report
 from .result import PropertyResult, WorstContribution
+from .support_event import with_support
 from .wording import BEFORE
 
 DEFAULT_TIME_LIMIT = 120.0
@@ -88,6 +89,12 @@ def search(
     epsilon = _demonstrated_epsilon(config, dict(answer.demonstrated))
     findings = tuple(
         _weighed(_finding(p, source, config), config, epsilon, answer, measurement) for p in answer.problems
+    )
+    findings = tuple(
+        with_support(finding, source, config, time_limit)
+        if finding.rule == "DPA214" and "dtype" in finding.evidence
+        else finding
+        for finding in findings
     )
     return PropertyResult(
         outcome=_outcome(findings, answer),
