@@ -10,6 +10,7 @@ from pathlib import Path
 from dpaudit.contract import DataError, LedgerRow, RunRecord
 
 from .atomic_files import write_atomically
+from .checked_json import number_at, parse_json
 from .ledger_json import ledger_from_jsonl, ledger_to_jsonl
 from .run_json import run_from_json, run_to_json
 
@@ -59,6 +60,26 @@ def read_ledger(directory: Path) -> tuple[LedgerRow, ...]:
     """
     path = directory / LEDGER_FILE
     return ledger_from_jsonl(_text_of(path), where=str(path))
+
+
+def read_epochs(directory: Path | str) -> tuple[dict[str, float], ...]:
+    """The lines of ``metrics.jsonl``: at least ``epoch`` and ``test_accuracy`` (percent) of every epoch, in order.
+
+    Raises:
+        DataError: absent or malformed.
+    """
+    path = Path(directory) / METRICS_FILE
+    found = []
+    for number, line in enumerate(_text_of(path).splitlines(), start=1):
+        where = f"{path}:{number}"
+        values = parse_json(line, where=where)
+        if not isinstance(values, dict):
+            raise DataError(f"{where}: expected a JSON object, got {line!r:.80}")
+        entry = {name: number_at(values, name, where) for name in values}
+        if entry.get("epoch") != number or "test_accuracy" not in entry:
+            raise DataError(f"{where}: expected epoch {number} with its test_accuracy, got {line!r:.120}")
+        found.append(entry)
+    return tuple(found)
 
 
 def _text_of(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ def audit_record(
     measurement: Measurement,
     *,
     record: RecordedRun | None = None,
+    further: Sequence[Finding] = (),
     command: str = "",
 ) -> AuditReport:
     """Replay a recorded run under ``config``.
@@ -44,11 +45,14 @@ def audit_record(
     Guarantee: REJECTED only where the record convicts itself: a schedule that is on record costs more than the target, or what
     is on record as released holds no noise (``dpaudit.replay.recorded_claim``); else INCONCLUSIVE, for static and properties
     did not run. What the record says was measured is the recorder's word and gives no end of ``replayed``.
+
+    Args:
+        further: findings of what lies beside the record; they count with it.
     """
     started = time.monotonic()
     result = replay(config, measurement, None, file=name, rerun=command)
-    further = () if record is None else tuple(recorded_findings(config, record, file=name))
-    found = (*result.findings, *_unreported(name, measurement), *further)
+    contradictions = () if record is None else tuple(recorded_findings(config, record, file=name))
+    found = (*result.findings, *_unreported(name, measurement), *contradictions, *further)
     findings = tuple(replace(finding, rerun=command) for finding in found)
     outcome = Outcome.VIOLATED if any(finding.refutes for finding in findings) else Outcome.INCONCLUSIVE
     records = tuple(

@@ -67,7 +67,10 @@ def _add_adapters(gate: argparse.ArgumentParser) -> None:
     )
     others.add_argument("--function", action="append", metavar="FILE:NAME", help="a function (grads, step) -> update")
     others.add_argument(
-        "--ledger", action="append", metavar="FILE|RUN", help="a recorded run (JSONL) or a run directory: replay alone"
+        "--ledger",
+        action="append",
+        metavar="FILE|RUN",
+        help="a recorded run (JSONL), a run directory or a folder of them: replay alone",
     )
     others.add_argument("--epsilon", type=positive_number, help="budget of an --opacus run (default: what it states)")
     others.add_argument("--delta", type=delta, help="delta of an --opacus run (default: what it states)")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .coupling import NUDGES, Coupled, Reader, StepState
 from .inside import BOTH_WAYS, Inside, Look, inside_of
-from .noise_map import NoiseMap
+from .noise_map import Diagonal, NoiseMap
 from .session import Rows
 from .trace import Trace, Tracer, TraceTooLarge
 
@@ -72,7 +72,7 @@ def couple_inside(reader: Reader, state: StepState, inside: Inside) -> Coupled |
     if noise is None:
         return None
     change = other.inner - at.inner
-    shift, mu = noise.shift(-change, tolerance, state.freshness.fresh)
+    shift, mu = _shift(state, inside, noise, change, (at, other), tolerance)
     coupled = Coupled(noise, change, shift, mu, False, None, tolerance)
     if not math.isfinite(mu):
         return coupled
@@ -84,6 +84,23 @@ def couple_inside(reader: Reader, state: StepState, inside: Inside) -> Coupled |
         reader, state, inside, second, fourth, z + nudge
     )
     return coupled
+
+
+def _shift(
+    state: StepState, inside: Inside, noise: NoiseMap, change: Tensor, seen: Sequence[Sight], tolerance: float
+) -> tuple[Tensor, float]:
+    """The shift that undoes a change. Where each value has its own latent, each inlet and tensor has a rounding of its own.
+
+    A count beside a mean of gradients is thousands of times as large: what rounds it would hide how the mean moves. Nor does it
+    matter how far the noise was moved to read it.
+    """
+    if not isinstance(noise, Diagonal):
+        return noise.shift(-change, tolerance, state.freshness.fresh)
+    parts = zip(*(one.inner.split_with_sizes(inside.sizes) for one in seen), strict=True)
+    floors = [torch.full_like(values[0], tolerance_of(state, *values)) for values in parts if values[0].numel()]
+    floor = torch.cat(floors)
+    moved = torch.where(change.abs() <= floor, 0.0, change)
+    return noise.shift(-moved, float(floor.min()), state.freshness.fresh)
 
 
 def change_inside(reader: Reader, state: StepState, inside: Inside, rows: tuple[Rows, Rows]) -> Tensor | None:

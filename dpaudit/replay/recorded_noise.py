@@ -53,13 +53,14 @@ def recorded_bracket(
 ) -> Bracket | None:
     """Bracket of a schedule in the run's cell, with releases of the whole data set beside it; ``None`` where none is known.
 
-    The schedule may have more steps than the run: further releases on batches drawn alike.
+    The schedule may have more steps than the run (further releases on batches drawn alike), or fewer (it was interrupted).
     """
     shuffled = config.cell.sampler is Sampler.SHUFFLE
     if not sigmas or (shuffled and (preparation or len(sigmas) != config.total_steps)):
         return None
+    whole = (*sigmas[: config.total_steps], *(math.inf,) * (config.total_steps - len(sigmas)))
     trace = replace(
-        EventTrace.of_run(config, sigmas[: config.total_steps]),
+        EventTrace.of_run(config, whole),
         sigmas=sigmas,
         preparation=(*config.preparation, *preparation),
     )

@@ -75,6 +75,8 @@ class Operands:
         number of them. (For private terms the ranges of the table see to it.)
         """
         table = self.table
+        if divisor == 1 and self._counts_rows(parts):
+            return self.total([table.multiply([x, table.presence(row)]) for row, x in enumerate(parts)])
         total = table.scale(self.total(parts), 1 / divisor)
         if len(parts) < 2 or table.is_known(total) or self.is_fixed(len(parts)):
             return total
@@ -87,6 +89,16 @@ class Operands:
         if divisor != len(parts):
             low, high = (0.0 if low >= 0 else -math.inf), (0.0 if high <= 0 else math.inf)
         return table.public(("along an axis", total), (low, high))
+
+    def _counts_rows(self, parts: Sequence[int]) -> bool:
+        """Whether one known number is added up over rows, whose number is private: that many rows, not a number.
+
+        An axis of another kind and the same size would be taken for rows: its sum then counts as private, which only costs.
+        """
+        session = self.session
+        if not session.sampled or len(parts) != session.tiny_rows or len(parts) < 2 or self.is_fixed(len(parts)):
+            return False
+        return bool(self.table.value(parts[0])) and all(x == parts[0] for x in parts)
 
     def reduce(self, ids: Ids, axes: Sequence[int] | None, keepdim: bool, fold: Callable[[list[int]], int]) -> Ids:
         """Fold over ``axes`` (all if ``None`` or empty)."""

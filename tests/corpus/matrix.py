@@ -1,8 +1,8 @@
-"""The catch matrix: ``python -m tests.corpus.matrix MECHANISMS.json... --runs RUNS.json --minutes M``.
+"""The catch matrix: ``python -m tests.corpus.matrix MECHANISMS.json... --runs RUNS.json --minutes M [--empirical FILE]``.
 
 Takes what ``tests.corpus.run --out`` and ``tests.corpus.run_level --out`` wrote (of several files of the first kind a later
-one wins), writes ``reports/catch-matrix/`` and the headline numbers of the README between its two markers. The numbers are
-computed here and nowhere else; a test compares README, matrix and record.
+one wins), and what ``tests.corpus.empirical --out`` wrote of attacks; writes ``reports/catch-matrix/`` and the headline numbers
+of the README between its two markers. The numbers are computed here and nowhere else; a test compares README, matrix and record.
 """
 
 import argparse
@@ -92,9 +92,25 @@ def run_errors(rows: Sequence[Row]) -> dict[str, Rate]:
     return {
         "broken runs with nothing found": Rate(errors=sum(row["said"] == "nothing" for row in broken), of=len(broken)),
         "sound runs rejected or held": Rate(errors=sum(row["said"] != "nothing" for row in sound), of=len(sound)),
-        "broken runs held without a witness": Rate(errors=sum(row["said"] == "held" for row in broken), of=len(broken)),
+        "broken runs held or refused without a witness": Rate(
+            errors=sum(row["said"] in {"held", "refused"} for row in broken), of=len(broken)
+        ),
         "findings of another cause than the key names": Rate(
             errors=sum(not row["as_it_must"] and row["said"] != "nothing" for row in broken), of=len(broken)
+        ),
+    }
+
+
+def empirical_errors(record: dict[str, Any]) -> dict[str, Rate]:
+    """What attacks alone made of the specimens that they were played on."""
+    rows = record["rows"]
+    broken, sound = [row for row in rows if not row["sound"]], [row for row in rows if row["sound"]]
+    return {
+        "broken specimens that attacks alone do not refute": Rate(
+            errors=sum(row["said"] != "caught" for row in broken), of=len(broken)
+        ),
+        "sound specimens that attacks refute": Rate(
+            errors=sum(row["said"] == "false alarm" for row in sound), of=len(sound)
         ),
     }
 
@@ -118,20 +134,22 @@ def _as_it_must(row: Row, specimen: Any) -> bool:
     return row["verdict"] != "REJECTED" or not specimen.rules or any(rule in row["refuting"] for rule in specimen.rules)
 
 
-def mechanism_table(rows: Sequence[Row]) -> str:
-    """The matrix of mechanism files."""
+def mechanism_table(rows: Sequence[Row], attacked: dict[str, Row]) -> str:
+    """The matrix of mechanism files; ``attacked``: rows of the empirical record by path, empty where there is none."""
     lines = [
-        "| specimen | true epsilon | static | properties | probe and replay | verdict | refuting | s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| specimen | true epsilon | static | properties | probe and replay | verdict | refuting | s | attack (sample) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         truth = row["epsilon_true"]
         seconds = sum(layer["seconds"] for layer in row["layers"].values())
         wrong = "" if row["as_it_must"] else " (!)"
+        attack = attacked.get(row["path"])
+        shown = "" if attack is None else f"{attack['said']}, {attack['seconds']:.0f} s"
         lines.append(
             f"| {row['path'].removesuffix('.py')} | {'none' if truth is None else f'{truth:.3g}'} | "
             + " | ".join(cell(row, layer) for layer in LAYERS)
-            + f" | {row['verdict']}{wrong} | {', '.join(row['refuting'])} | {seconds:.0f} |"
+            + f" | {row['verdict']}{wrong} | {', '.join(row['refuting'])} | {seconds:.0f} | {shown} |"
         )
     return "\n".join(lines)
 
@@ -139,7 +157,7 @@ def mechanism_table(rows: Sequence[Row]) -> str:
 def run_table(rows: Sequence[Row]) -> str:
     """The matrix of run-level specimens."""
     lines = ["| specimen | command | true epsilon | outcome | rules | processor s |", "|---|---|---|---|---|---|"]
-    command = {"trace": "gate --ledger", "script": "gate --opacus", "network": "model"}
+    command = {"trace": "gate --ledger", "directory": "gate --ledger", "script": "gate --opacus", "network": "model"}
     for row in rows:
         truth = row["epsilon_true"]
         said = ("false alarm: " if row["sound"] and row["said"] != "nothing" else "") + row["said"]
@@ -161,6 +179,10 @@ def headline(record: dict[str, Any]) -> str:
         f"| **{len(record['runs'])} recorded runs, scripts and networks** | |",
         *(f"| {name} | {rate} |" for name, rate in runs.items()),
     ]
+    if "empirical" in record:
+        attacks = record["empirical"]
+        lines.append(f"| **{len(attacks['rows'])} of the mechanism files, one-step attacks alone** | |")
+        lines += [f"| {name} | {rate} |" for name, rate in empirical_errors(attacks).items()]
     minutes = record["processor_minutes"]
     lines.append(f"| processor time of all mechanism files | {minutes:.0f} minutes |")
     return "\n".join(lines)
@@ -190,14 +212,29 @@ def page(record: dict[str, Any]) -> str:
                 "## Mechanism files",
                 "`caught`: the layer holds a witness; `blocked`: none, but without its consent nothing is ACCEPTED; `missed`: it let the specimen "  # noqa: E501
                 "pass. `(!)`: not as the key wants it. The static layer never rejects: it proves, or it refuses.",
-                mechanism_table(rows),
+                _about_attacks(record),
+                mechanism_table(rows, {row["path"]: row for row in record.get("empirical", {}).get("rows", [])}),
                 "## Recorded runs, scripts and networks",
-                "`rejected`: a witness; `held`: a finding worse than MINOR, no witness; `nothing`: no such finding. Such an audit is never ACCEPTED, "  # noqa: E501
+                "`rejected`: a witness; `held`: a finding worse than MINOR, no witness; `refused`: its files contradict each "
+                "other; `nothing`: no such finding. Such an audit is never ACCEPTED, "
                 "but for `dpaudit model`, whose exit code 0 is `nothing`.",
                 run_table(record["runs"]),
             ]
         )
         + "\n"
+    )
+
+
+def _about_attacks(record: dict[str, Any]) -> str:
+    attacks = record.get("empirical")
+    if attacks is None:
+        return "No attacks are on record (`python -m tests.corpus.empirical`)."
+    seconds = sum(row["seconds"] for row in attacks["rows"])
+    return (
+        f"Last column: the empirical layer alone, one-step attacks with a budget of {attacks['budget_seconds']:g} s each at the gate's "
+        f"level 1e-6 with confirmation, on every {attacks['every']}. broken specimen and a sample of sound ones; processor time "
+        f"{seconds / 60:.1f} minutes, probe included. `missed` says what so short an attack shows, and no more: most faults lie at steps, "
+        "shapes or inputs that it does not play, or are too small for so few trials. Verdicts do not rest on it."
     )
 
 
@@ -216,12 +253,15 @@ def main() -> int:
     parser.add_argument(
         "--minutes", type=float, required=True, help="processor minutes of the mechanism files (user + system)"
     )
+    parser.add_argument("--empirical", help="record of tests.corpus.empirical")
     arguments = parser.parse_args()
     record = {
         "mechanisms": merged([Path(file) for file in arguments.mechanisms]),
         "runs": json.loads(Path(arguments.runs).read_text(encoding="utf-8")),
         "processor_minutes": arguments.minutes,
     }
+    if arguments.empirical:
+        record["empirical"] = json.loads(Path(arguments.empirical).read_text(encoding="utf-8"))
     OUT.mkdir(parents=True, exist_ok=True)
     RECORD.write_text(
         json.dumps(record, separators=(",", ":"))

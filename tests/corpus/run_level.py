@@ -1,9 +1,10 @@
-"""Run-level specimens: event traces, training scripts and networks, under the dpaudit command that takes each.
+"""Run-level specimens: event traces, run directories, scripts and networks, under the dpaudit command that takes each.
 
-``python -m tests.corpus.run_level [--only TEXT] [--kind trace|script|network] [--out FILE]``
+``python -m tests.corpus.run_level [--only TEXT] [--kind trace|directory|script|network] [--out FILE]``
 
 A record or a script alone never ends ACCEPTED, so what counts is whether the run is held up: ``rejected`` (a witness, exit code
-1), ``held`` (a finding worse than MINOR, exit code 4) or ``nothing`` (no such finding).
+1), ``held`` (a finding worse than MINOR, exit code 4), ``refused`` (its files contradict each other, exit code 2) or ``nothing``
+(no such finding).
 """
 
 import argparse
@@ -18,8 +19,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpaudit.contract import Finding, Severity
+from dpaudit.contract import DataError, Finding, Severity
 
+from .run_directories import run_directories
 from .traces import traces
 
 FOLDER = Path(__file__).parent / "runs"
@@ -33,8 +35,9 @@ class RunSpecimen:
     """One run-level specimen.
 
     Attributes:
-        kind: ``trace`` (``dpaudit gate --ledger``), ``script`` (``dpaudit gate --opacus``), ``network`` (``dpaudit model``).
-        expected: ``rejected``, ``held`` or ``nothing``.
+        kind: ``trace`` and ``directory`` (``dpaudit gate --ledger``), ``script`` (``dpaudit gate --opacus``), ``network``
+            (``dpaudit model``).
+        expected: ``rejected``, ``held``, ``refused`` or ``nothing``.
         rules: of which one at least must be the cause.
         epsilon: true epsilon or a lower bound, where there is a number.
     """
@@ -69,7 +72,7 @@ class RunOutcome:
 
 def run_specimens(kind: str = "", only: str = "") -> tuple[RunSpecimen, ...]:
     """Those of a kind (all if empty) whose name contains ``only``."""
-    found = [*_traces(), *_files()]
+    found = [*_traces(), *_directories(), *_files()]
     return tuple(one for one in found if kind in ("", one.kind) and only in one.name)
 
 
@@ -77,6 +80,13 @@ def _traces() -> Iterator[RunSpecimen]:
     for trace in traces():
         expected = "nothing" if trace.sound else "rejected" if trace.rejected else "held"
         yield RunSpecimen(name=trace.name, kind="trace", expected=expected, rules=trace.rules, epsilon=trace.epsilon)
+
+
+def _directories() -> Iterator[RunSpecimen]:
+    for one in run_directories():
+        yield RunSpecimen(
+            name=one.name, kind="directory", expected=one.expected, rules=one.rules, epsilon=one.epsilon
+        )  # fmt: skip
 
 
 def _files() -> Iterator[RunSpecimen]:
@@ -110,6 +120,18 @@ def _trace(specimen: RunSpecimen, folder: Path) -> tuple[str, tuple[str, ...]]:
     return _said(report.findings)
 
 
+def _directory(specimen: RunSpecimen, folder: Path) -> tuple[str, tuple[str, ...]]:
+    from dpaudit.commands.ledger import audit_ledger
+
+    (one,) = (one for one in run_directories() if one.name == specimen.name)
+    try:
+        report = audit_ledger(str(one.write(folder)), argparse.Namespace())
+    except DataError:
+        return "refused", ()
+    assert report.verdict != "ACCEPTED"
+    return _said(report.findings)
+
+
 def _script(specimen: RunSpecimen, folder: Path) -> tuple[str, tuple[str, ...]]:
     """What the adapter finds before the optimiser's step itself is audited: that one is Opacus's own in all of these."""
     from dpaudit.adapters import opacus_subject
@@ -126,7 +148,7 @@ def _network(specimen: RunSpecimen, _folder: Path) -> tuple[str, tuple[str, ...]
     return {0: ("nothing", ()), 1: ("rejected", (RULE,)), 4: ("held", ())}[int(code)]  # type: ignore[return-value]
 
 
-_BY_KIND = {"trace": _trace, "script": _script, "network": _network}
+_BY_KIND = {"trace": _trace, "directory": _directory, "script": _script, "network": _network}
 
 
 def _said(findings: tuple[Finding, ...]) -> tuple[str, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """Run-level specimens end as they must; their truths are computed without dpaudit, and the matrix is that of its record."""
 
+import argparse
 import json
 import math
 import random
@@ -9,12 +10,14 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from dpaudit.commands.ledger import audit_ledger
 from dpaudit.contract import DataError, RecordedRun, RecordedStep
 from dpaudit.replay.recorded_sampler import LEVEL, sampler_findings
 
 from . import matrix, truth
 from .configs import config
 from .run import FOLDER, specimens
+from .run_directories import run_directories
 from .run_level import RunSpecimen, examine_run, run_specimens
 from .traces import DELTA, RATE, STEPS, traces
 
@@ -34,6 +37,7 @@ CLASSES = {
     "c28",
     "c29",
     "c32",
+    "c35",
     "c38",
 }
 
@@ -52,6 +56,38 @@ def test_every_run_level_class_has_two_broken_specimens_and_two_clean_twins():
 def test_a_trace_ends_as_it_must(specimen):
     outcome = examine_run(specimen)
     assert outcome.as_it_must, (outcome.said, outcome.rules)
+
+
+@pytest.mark.parametrize("specimen", run_specimens("directory"), ids=lambda specimen: specimen.name)
+def test_a_run_directory_ends_as_it_must(specimen):
+    outcome = examine_run(specimen)
+    assert outcome.as_it_must, (outcome.said, outcome.rules)
+
+
+def test_a_rejected_run_directory_really_costs_more_than_its_target():
+    rejected = [one for one in run_specimens("directory") if one.expected == "rejected"]
+    assert len(rejected) >= 4
+    assert all(one.epsilon is not None and one.epsilon > 3 for one in rejected)
+
+
+def test_runs_of_different_configurations_are_not_added_up(tmp_path):
+    (several,) = (one for one in run_directories() if one.name == "c32_run_directory/clean_blatant")
+    folder = several.write(tmp_path)
+    path = folder / "digits-42" / "run.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"epochs": 2', '"epochs": 3', 1), encoding="utf-8")
+    with pytest.raises(DataError):
+        audit_ledger(str(folder), argparse.Namespace())
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", '{"epoch": 2, "test_accuracy": 1}', '{"epoch": 1}', '{"epoch": 1, "test_accuracy": "x"}']
+)
+def test_malformed_metrics_are_refused_with_their_line(line, tmp_path):
+    (clean,) = (one for one in run_directories() if one.name == "c05_run_directory/clean_blatant")
+    folder = clean.write(tmp_path)
+    (folder / "metrics.jsonl").write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"metrics\.jsonl:1"):
+        audit_ledger(str(folder), argparse.Namespace())
 
 
 @pytest.mark.parametrize("specimen", run_specimens("network"), ids=lambda specimen: specimen.name)

@@ -117,6 +117,60 @@ def test_the_realised_divisor_is_public_where_rows_are_constant():
     assert sampled.refusal.rule == "DPA108"
 
 
+COUNT = """
+import torch
+class DPMechanism:
+    def __init__(self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon,
+                 target_delta):
+        self.C, self.sigma, self.B = max_grad_norm, noise_multiplier, batch_size
+        self.count = torch.tensor(float(batch_size))
+    def clip_and_noise(self, G, step, epoch):
+        n = torch.sqrt(sum(g.flatten(1).pow(2).sum(1) for g in G))
+        w = torch.clamp(self.C / n.clamp(min=1e-12), max=1.0)
+        S = [torch.einsum("b,b...->...", w, g) for g in G]
+        out = [(s + self.sigma * self.C * torch.randn_like(s)) / self.count for s in S]
+        count = {count} + {std} * torch.randn(())
+        self.count = {kept}
+        return out
+"""
+
+
+def counted(count="torch.ones_like(n).sum()", std=6.0, kept="count.clamp(min=1.0)", **more):
+    return bound(COUNT.format(count=count, std=std, kept=kept), **more)
+
+
+def test_a_noisy_count_of_rows_is_charged_like_any_other_release():
+    """1/1.2^2 of the updates and (weight of a row)^2/36 of the count add up; under zero_out every row is there."""
+    for count, weight in (("torch.ones_like(n).sum()", 1.0), ("(2 * torch.ones_like(n)).sum()", 2.0)):
+        sigma = min(counted(count).sigma_effective)
+        assert sigma == pytest.approx((1.2**-2 + (weight / 6) ** 2) ** -0.5, rel=1e-5)
+    twice = min(counted(kept="count + torch.ones_like(n).sum()").sigma_effective)
+    assert twice == pytest.approx((1.2**-2 + (2 / 6) ** 2) ** -0.5, rel=1e-5)
+    assert min(counted(relation=Relation.ZERO_OUT).sigma_effective) == pytest.approx(1.2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        ({"kept": "torch.ones_like(n).sum()"}, {"DPA106", "DPA101"}),
+        ({"std": 0.0}, {"DPA106", "DPA101"}),
+        ({"kept": "torch.stack([count, torch.ones_like(n).sum()]).amax()"}, {"DPA106", "DPA101"}),
+        ({"count": "torch.ones_like(n).sum() ** 2"}, {"DPA103"}),
+        ({"count": "torch.ones_like(n).sum().log()"}, {"DPA103"}),
+        ({"std": "torch.ones_like(n).sum()"}, {"DPA104", "DPA103", "DPA106"}),
+    ],
+)
+def test_a_count_of_rows_without_its_own_noise_is_refused(change, rules):
+    assert counted(**change).refusal.rule in rules
+
+
+def test_a_divisor_that_counts_rows_is_refused_where_their_number_is_private():
+    assert bound(clip(divisor="torch.ones_like(n).sum()"), rows=Rows.SAMPLED).sigma_effective is None
+    assert min(bound(clip(divisor="torch.ones_like(n).mean()"), rows=Rows.SAMPLED).sigma_effective) == pytest.approx(
+        1.2, rel=1e-5
+    )
+
+
 def test_a_mean_over_constant_rows_uses_the_real_number_of_rows():
     source = clip().replace(
         'torch.einsum("b,b...->...", w, g)', "(w.view(-1, *[1] * (g.dim() - 1)) * g).mean(0) * self.B"
