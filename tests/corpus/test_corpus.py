@@ -9,7 +9,9 @@ from dp_accounting.pld import PLDAccountant
 
 from dpaudit.contract import RULES
 
+from . import peers
 from .configs import NAMES, config
+from .empirical import examine_empirically, sampled
 from .run import FOLDER, KEY, Specimen, examine, specimens
 
 FILES = sorted(path.relative_to(FOLDER / "mechanisms").as_posix() for path in (FOLDER / "mechanisms").rglob("*.py"))
@@ -73,6 +75,47 @@ def test_a_few_specimens_end_as_they_must(path):
     (specimen,) = specimens(path)
     result = examine(specimen)
     assert result.as_it_must, (result.report.verdict, result.refuting, result.report.reasons)
+
+
+def test_the_sample_that_is_attacked_holds_both_kinds():
+    everything, some = sampled(1), sampled(6)
+    assert {one.path for one in everything if not one.sound} == {one.path for one in specimens() if not one.sound}
+    assert set(some) <= set(everything)
+    assert any(one.sound for one in some)
+    assert len(some) < len(everything) / 4
+
+
+def test_a_short_attack_refutes_a_blatant_fault_and_no_twin():
+    """Six seconds each: noise of a tenth; its twin is let be."""
+    said = {
+        path: examine_empirically(specimens(path)[0], 6.0)["said"]
+        for path in ("c01_divided_twice/blatant.py", "c01_divided_twice/clean_blatant.py")
+    }
+    assert said == {"c01_divided_twice/blatant.py": "caught", "c01_divided_twice/clean_blatant.py": "passed"}
+
+
+def test_the_epsilon_of_one_release_is_that_of_the_library():
+    run = config("default")
+    accountant = PLDAccountant(value_discretization_interval=1e-4)
+    accountant.compose(dp_accounting.GaussianDpEvent(run.noise_multiplier))
+    assert peers.gaussian_epsilon(run) == pytest.approx(accountant.get_epsilon(run.target_delta), rel=1e-3)
+
+
+def test_the_peers_page_is_of_every_mechanism_file():
+    text = peers.PAGE.read_text(encoding="utf-8")
+    assert all(f"| {one.path.removesuffix('.py')} |" in text for one in specimens())
+    assert f"All {len(specimens())} mechanism files" in text
+
+
+def test_every_peer_says_what_it_assumes_and_a_raise_counts_as_an_alarm():
+    names = {**peers.PEERS, **peers.FROM_JAX}
+    assert set(peers.ASSUMES) == set(names)
+    rows = [
+        {"path": "a/broken.py", "sound": False, "said": {"one run": ("raised TypeError", 1.0)}},
+        {"path": "a/clean.py", "sound": True, "said": {"one run": ("raised ValueError", 3.0)}},
+    ]
+    assert peers.summary(rows)[-1] == "| one run | 1 of 1 | 1 of 1 | 2.00 |"
+    assert "a/clean (raised ValueError)" in peers.false_alarms(rows)[0]
 
 
 @WHOLE
