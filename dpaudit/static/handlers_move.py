@@ -80,6 +80,8 @@ def _zeros(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, An
 
 
 def _ones(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
+    if isinstance(args[0], Tensor):
+        o.note_ones(args[0], result)
     return np.full(tuple(result.shape), o.table.one, dtype=np.int64)
 
 

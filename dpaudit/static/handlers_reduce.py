@@ -23,6 +23,9 @@ def _flag(args: Sequence[Any], kwargs: dict[str, Any], position: int, name: str 
 
 
 def _sum(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
+    counted = o.rows_counted(args[0]) if not _flag(args, kwargs, 2) else None
+    if counted is not None:
+        return counted
     return o.reduce(o.ids(args[0]), _axes(args, kwargs, 1), _flag(args, kwargs, 2), o.total_of_axis)
 
 

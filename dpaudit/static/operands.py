@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, UntypedStorage
 
 from .expressions import Table
 from .session import Session
@@ -24,6 +24,8 @@ class Operands:
         self.table: Table = session.table
         self.is_fixed: Callable[[int], bool] = lambda size: False
         """Whether axes of a small size have that size in reality too."""
+        self._ones_by_row: dict[int, UntypedStorage] = {}
+        """Storages of ones with one element a row; held, so that no other takes their place."""
 
     def ids(self, argument: Any) -> Ids:
         """Ids of a tensor, or of a plain number as a 0-d array."""
@@ -75,8 +77,6 @@ class Operands:
         number of them. (For private terms the ranges of the table see to it.)
         """
         table = self.table
-        if divisor == 1 and self._counts_rows(parts):
-            return self.total([table.multiply([x, table.presence(row)]) for row, x in enumerate(parts)])
         total = table.scale(self.total(parts), 1 / divisor)
         if len(parts) < 2 or table.is_known(total) or self.is_fixed(len(parts)):
             return total
@@ -90,15 +90,27 @@ class Operands:
             low, high = (0.0 if low >= 0 else -math.inf), (0.0 if high <= 0 else math.inf)
         return table.public(("along an axis", total), (low, high))
 
-    def _counts_rows(self, parts: Sequence[int]) -> bool:
-        """Whether one known number is added up over rows, whose number is private: that many rows, not a number.
+    def note_ones(self, like: Tensor, made: Tensor) -> None:
+        """``made`` holds ones, with the axis of ``like``: kept in mind where each element of ``like`` is of a row of its own."""
+        session, touch = self.session, self.table.touch
+        if not session.sampled or like.dim() != 1 or like.numel() != session.tiny_rows or session.tiny_rows < 2:
+            return
+        if [touch[x] for x in self.ids(like).tolist()] == [1 << row for row in range(session.tiny_rows)]:
+            storage = made.untyped_storage()
+            self._ones_by_row[storage._cdata] = storage
 
-        An axis of another kind and the same size would be taken for rows: its sum then counts as private, which only costs.
+    def rows_counted(self, tensor: Tensor) -> Ids | None:
+        """The sum of a whole tensor of ones that was made with the axis of the rows: that many rows, which is private.
+
+        ``None`` for anything else: an axis of the same size at the small shape may be another one.
         """
-        session = self.session
-        if not session.sampled or len(parts) != session.tiny_rows or len(parts) < 2 or self.is_fixed(len(parts)):
-            return False
-        return bool(self.table.value(parts[0])) and all(x == parts[0] for x in parts)
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._ones_by_row or tensor.dim() != 1 or tensor.numel() != self.session.tiny_rows:
+            return None
+        if any(x != self.table.one for x in self.ids(tensor).tolist()):
+            return None
+        rows = [self.table.presence(row) for row in range(tensor.numel())]
+        return np.array(self.table.add(rows), dtype=np.int64)
 
     def reduce(self, ids: Ids, axes: Sequence[int] | None, keepdim: bool, fold: Callable[[list[int]], int]) -> Ids:
         """Fold over ``axes`` (all if ``None`` or empty)."""

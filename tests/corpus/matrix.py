@@ -232,9 +232,9 @@ def _about_attacks(record: dict[str, Any]) -> str:
     seconds = sum(row["seconds"] for row in attacks["rows"])
     return (
         f"Last column: the empirical layer alone, one-step attacks with a budget of {attacks['budget_seconds']:g} s each at the "
-        f"gate's level 1e-6 with confirmation, on one broken specimen in {attacks['every']} and fewer sound ones; "
-        f"processor time {seconds / 60:.1f} minutes, probe included. `missed` says what so short an attack shows, and no more: most faults lie at "
-        "steps, shapes or inputs that it does not play, or are too small for so few trials. Verdicts do not rest on it."
+        f"gate's level 1e-6 with confirmation, on one broken specimen in {attacks['every']} and fewer sound ones; processor "
+        f"time {seconds / 60:.1f} minutes, probe included. `missed` says what so short an attack shows, and no more: most faults "
+        "lie at steps, shapes or inputs that it does not play, or are too small for so few trials. Verdicts do not rest on it."
     )
 
 

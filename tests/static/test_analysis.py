@@ -141,7 +141,7 @@ def counted(count="torch.ones_like(n).sum()", std=6.0, kept="count.clamp(min=1.0
 
 def test_a_noisy_count_of_rows_is_charged_like_any_other_release():
     """1/1.2^2 of the updates and (weight of a row)^2/36 of the count add up; under zero_out every row is there."""
-    for count, weight in (("torch.ones_like(n).sum()", 1.0), ("(2 * torch.ones_like(n)).sum()", 2.0)):
+    for count, weight in (("torch.ones_like(n).sum()", 1.0), ("2 * torch.ones_like(n).sum()", 2.0)):
         sigma = min(counted(count).sigma_effective)
         assert sigma == pytest.approx((1.2**-2 + (weight / 6) ** 2) ** -0.5, rel=1e-5)
     twice = min(counted(kept="count + torch.ones_like(n).sum()").sigma_effective)
@@ -158,6 +158,8 @@ def test_a_noisy_count_of_rows_is_charged_like_any_other_release():
         ({"count": "torch.ones_like(n).sum() ** 2"}, {"DPA103"}),
         ({"count": "torch.ones_like(n).sum().log()"}, {"DPA103"}),
         ({"std": "torch.ones_like(n).sum()"}, {"DPA104", "DPA103", "DPA106"}),
+        ({"count": "torch.cat([torch.ones_like(n), torch.ones(1)]).sum()"}, {"DPA106", "DPA108", "DPA111"}),
+        ({"count": "torch.ones(G[1].shape[1] + 1).sum()"}, {"DPA106", "DPA108", "DPA111"}),
     ],
 )
 def test_a_count_of_rows_without_its_own_noise_is_refused(change, rules):
