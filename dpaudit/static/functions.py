@@ -165,6 +165,9 @@ class BoundaryMode(TorchFunctionMode):
         out = func(*args, **kwargs)
         if func.__self__.__name__ == "device" and self.operands.shadows.is_constant(args[0]):
             self._foreign_device = True
+        if func.__self__.__name__ == "requires_grad" and not self.operands.shadows.is_constant(args[0]):
+            self.session.mark_line()
+            self.session.refuse("DPA116", "whether a gradient requires gradients depends on who calls")
         if func.__self__.__name__ == "shape":
             return self.shapes.of(args[0])
         if func.__self__.__name__ in {"nbytes", "__cuda_array_interface__", "itemsize"} or (

@@ -20,7 +20,7 @@ from .refusal import Reason
 _PREFIXES = ("is_", "get_", "current_", "memory_", "max_memory_", "are_", "set_", "_is_")
 _OTHERS = frozenset(
     {
-        "requires_grad", "grad_fn", "layout", "stride", "strides", "storage_offset", "device_count", "data_ptr", "output_nr",
+        "grad_fn", "layout", "stride", "strides", "storage_offset", "device_count", "data_ptr", "output_nr",
         "retains_grad", "mem_get_info", "can_device_access_peer", "utilization", "temperature", "power_draw", "clock_rate",
         "list_gpu_processes", "autocast_increment_nesting", "autocast_decrement_nesting", "clear_autocast_cache", "flags",
         "ctypes", "base", "show_config", "geterr", "seterr", "errstate",
