@@ -6,6 +6,7 @@ blocks ran and how the tests came out.
 """
 
 import operator
+import sys
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .calls import Calls
 from .distributions import draw_normal
 from .joints import JointBook
 from .operands import Operands
+from .refusal import Reason, Refusal
 from .scalars import Tracked, expression_of, wrap
 from .session import Session
 from .shape_numbers import full_value, is_shape_number, plain_value, size_value
@@ -281,17 +283,21 @@ class Hooks:
         setattr(owner, attribute, self.binary(site, name, getattr(owner, attribute), value))
 
     def owner(self, site: int, owner: Any, attribute: str) -> Any:
-        """What an attribute is set on: an object of the candidate's own class, or the gradient of a tensor.
+        """What an attribute is set on: an object of the candidate's own class, or a plain tensor, whose attributes are followed.
 
-        A class or function of another module would be changed for the analysis as well.
+        A class, module or function would be changed for the analysis as well.
         """
         own = owner.__module__ == self.filename if isinstance(owner, type) else type(owner).__module__ == self.filename
-        if self.operands is not None and not own and not (attribute == "grad" and isinstance(owner, Tensor)):
-            _, session = self.watching()
-            session.mark_line()
-            session.refuse(
-                "DPA106", f"the attribute {attribute} is set on something else than the mechanism's own objects"
-            )
+        on_tensor = type(owner) in {Tensor, torch.nn.Parameter} and (
+            attribute == "grad" or not hasattr(Tensor, attribute)
+        )
+        if not own and not on_tensor:
+            message = f"the attribute {attribute} is set on something else than the mechanism's own objects"
+            if self.operands is not None:
+                _, session = self.watching()
+                session.mark_line()
+                session.refuse("DPA106", message)
+            raise Refusal(Reason(rule="DPA106", line=_line_in(self.filename), message=message))
         return owner
 
     def target(self, site: int, container: Any) -> Any:
@@ -350,6 +356,14 @@ class Hooks:
             if is_shape_number(value):
                 self.calls.lost_shape(value)
         return value
+
+
+def _line_in(filename: str) -> int | None:
+    """The candidate's line that is being executed."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename != filename:
+        frame = frame.f_back  # type: ignore[assignment]
+    return None if frame is None else frame.f_lineno
 
 
 def _plain_compare(name: str, left: Any, right: Any) -> Any:

@@ -160,13 +160,16 @@ def _listed(name: str, line: int) -> Iterator[Reason]:
 
 
 def _stores(tree: ast.Module) -> Iterator[Reason]:
-    """Attributes are set on the object itself, and on what lies in its attributes, but on nothing that a call or a name gave."""
+    """Attributes are set on the object itself, on what lies in its attributes, and on what a plain name holds.
+
+    What it holds is looked at when it happens: nothing but the candidate's own objects and plain tensors is written to.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
             root: ast.expr = node
             while isinstance(root, ast.Attribute | ast.Subscript):
                 root = root.value
-            plain = isinstance(node.value, ast.Name) and node.attr == "grad"  # of a parameter, where a library clips
+            plain = isinstance(node.value, ast.Name) and isinstance(node.ctx, ast.Store)
             if not plain and not (isinstance(root, ast.Name) and root.id == "self"):
                 yield Reason(
                     rule="DPA106",

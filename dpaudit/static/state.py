@@ -62,8 +62,12 @@ def leaves(root: Any, filename: str) -> Iterator[Leaf]:
 
 
 def _walk(value: Any, path: Path, replace: Callable[[Any], None], filename: str, seen: set[int]) -> Iterator[Leaf]:
-    if isinstance(value, (Tensor, ArrayProxy, *_PLAIN)):
+    if isinstance(value, (ArrayProxy, *_PLAIN)):
         yield Leaf(path=path, value=value, replace=replace)
+        return
+    if isinstance(value, Tensor):
+        yield Leaf(path=path, value=value, replace=replace)
+        yield from _walk_attributes(value, path, filename, seen)
         return
     if id(value) in seen:
         return
@@ -97,6 +101,20 @@ def _walk(value: Any, path: Path, replace: Callable[[Any], None], filename: str,
         yield from _walk_object(value, path, filename, seen)
     else:
         raise TypeError(f"the mechanism keeps a {type(value).__name__}")
+
+
+def _walk_attributes(value: Tensor, path: Path, filename: str, seen: set[int]) -> Iterator[Leaf]:
+    """What a candidate has set on a tensor, its gradient included."""
+    kept = {**vars(value), **({"grad": value.grad} if value.is_leaf and value.grad is not None else {})}
+    if kept and id(value) not in seen:
+        seen.add(id(value))
+        for name, part in kept.items():
+            yield from _walk(part, (*path, name), _attribute_setter(value, name), filename, seen)
+
+
+def has_attributes(value: Tensor) -> bool:
+    """Whether something was set on a tensor, which would be lost with it."""
+    return bool(vars(value)) or (value.is_leaf and value.grad is not None)
 
 
 def _walk_object(value: Any, path: Path, filename: str, seen: set[int]) -> Iterator[Leaf]:
@@ -165,8 +183,16 @@ def signature_after(execution: Execution, root: Any) -> tuple[Signature, tuple[i
         value = leaf.value.tensor if isinstance(leaf.value, ArrayProxy) else leaf.value
         if isinstance(value, Tensor):
             if o.shadows.is_constant(value):
-                found.append((leaf.path, ("constant", _fingerprint(value))))
+                session.inside = True  # the analysis reads it, and not the candidate
+                try:
+                    found.append((leaf.path, ("constant", _fingerprint(value))))
+                finally:
+                    session.inside = False
                 continue
+            if has_attributes(value):
+                session.refuse(
+                    "DPA106", "a tensor is kept that changes from step to step and has attributes of its own"
+                )
             ids = o.shadows.of(value).reshape(-1).tolist()
             kept = execution.public_only(ids, "kept")
             expressions.extend(kept)

@@ -1,15 +1,21 @@
 """Whoever passes the reading holds nothing by which the analysis, which runs in the same process, could be changed."""
 
 import ast
+import math
+import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 from dpaudit.contract.source_selection import select
+from dpaudit.static import Candidate, analyse_source
 from dpaudit.static.lint import lint
 from dpaudit.static.reach import MODULES
 from dpaudit.static.tripwire import Tripwire
 from tests.corpus.run import FOLDER, specimens
+
+from .test_analysis import config
 
 ROOT = Path(__file__).resolve().parents[2]
 SOUND = {
@@ -31,8 +37,6 @@ WAYS = {
     "a module renamed": "t = torch",
     "a submodule renamed": "t = torch.nn.functional",
     "a submodule in a list": "[torch.nn]",
-    "a class patched": "T = torch.Tensor\nT.norm = self.f",
-    "a class patched by its instance": "t = type(x)\nt.norm = self.f",
     "the class of a call": "type(self).state = 1",
     "an unpickled file": "np.load('x', allow_pickle=True)",
     "torch's unpickling": "torch.load('x', weights_only=False)",
@@ -45,6 +49,15 @@ WAYS = {
     "a file of bytes": "x.numpy().tofile('f')",
     "something private": "np._core",
 }
+PATCHES = {
+    "a class patched": "T = torch.Tensor\nT.norm = len",
+    "a class patched by its instance": "t = type(x[0])\nt.norm = len",
+    "a module behind a name": "for m in [math]:\n    m.pi = 3",
+    "a class behind an attribute": "self.t = torch.Tensor\nself.t.norm = len",
+    "a class in a loop": "for T in [torch.Tensor]:\n    T.norm = len",
+    "a class by several targets": "T = torch.Tensor\nT.norm, k = len, 1",
+}
+"""What a plain name holds is known only when it is written to; each of these is then refused."""
 HEAD = "import functools, operator, typing, warnings\nimport numpy as np\nimport torch\n\n\n"
 
 
@@ -57,6 +70,24 @@ def _reasons(statements: str) -> list[str]:
 @pytest.mark.parametrize("name", list(WAYS))
 def test_a_way_out_is_refused(name):
     assert {"DPA116", "DPA106"} & set(_reasons(WAYS[name]))
+
+
+@pytest.mark.parametrize("name", list(PATCHES))
+@pytest.mark.parametrize("place", ["__init__", "clip_and_noise"])
+def test_a_class_or_module_is_not_written_to(name, place):
+    """In a step, and in the constructor, which no shadow watches."""
+    before, pi = torch.Tensor.norm, math.pi
+    patch = textwrap.indent(PATCHES[name].replace("x[0]", "torch.ones(1)"), " " * 8)
+    text = (
+        "import math\nimport torch\nclass DPMechanism:\n"
+        "    def __init__(self, max_grad_norm, *a, **k):\n        self.C = max_grad_norm\n"
+        f"{patch if place == '__init__' else ''}\n    def clip_and_noise(self, x, step, epoch):\n"
+        f"{patch if place == 'clip_and_noise' else ''}\n        return x\n"
+    )
+    result = analyse_source(Candidate(source=text, filename="patch.py"), config())
+    assert result.refusal.rule in {"DPA106", "DPA116"}
+    assert torch.Tensor.norm is before
+    assert math.pi == pi
 
 
 @pytest.mark.parametrize(
