@@ -2,6 +2,7 @@
 
 It does one task that executes candidate code and writes how that ended. Whatever the candidate prints goes to this
 process's own output and can disturb nothing; a candidate that ends the process leaves no result, which the parent reports.
+Where the request asks for it, the kernel confines the process to the run's folder first (:mod:`harness.behind_barrier`).
 """
 
 import ctypes
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from dpaudit.contract import DataError, RunConfig
 from dpaudit.contract.guard import EndedProcess, Guard
 
 try:
@@ -24,14 +26,16 @@ try:
 except ImportError:  # not a POSIX system
     resource = None  # type: ignore[assignment]
 
-from .atomic_files import write_atomically
+from .behind_barrier import confine_to, go_on_in_fork, write_caches
 from .canaries import CanaryKind, CanaryPlan
 from .candidate import MechanismError, read_candidate
-from .datasets import UnusableDataset
+from .datasets import UnusableDataset, load_dataset
+from .presets import preset
 from .recipe import Engine, Recipe
 from .repeated_training import WorstCase, train_repeatedly
 from .run_directory import read_run
 from .run_json import config_from_json
+from .scattering_data import load_scattering
 from .shadow_training import train_shadows
 from .step_replay import replay_steps
 from .training import train
@@ -49,11 +53,37 @@ Request = Mapping[str, Any]
 def main(request_path: str, result_path: str) -> None:
     """Do what the request says and write the result."""
     request = json.loads(Path(request_path).read_text(encoding="utf-8"))
-    write_atomically(Path(result_path), json.dumps(_outcome(request)).encode())
+    if request["barrier"]:
+        _end_with_parent(request["parent"])
+        write_caches(lambda: _load_data(request))
+        request["parent"] = os.getpid()
+        go_on_in_fork()
+    with open(result_path, "wb") as result:  # now: behind the barrier it could not be opened
+        result.write(json.dumps(_outcome(request)).encode())
+
+
+def _load_data(request: Request) -> None:
+    name = request["preset"] if "preset" in request else _config_of(request).name
+    settings, root = preset(name), Path(request["data_root"])
+    if settings.features is None:
+        load_dataset(settings.dataset, root=root)
+    else:
+        load_scattering(settings.dataset, settings.features, root=root, device="cpu", progress=False)
+
+
+def _config_of(request: Request) -> RunConfig:
+    if "config" in request:
+        return config_from_json(request["config"], where="request")
+    return read_run(request["directory"]).config
 
 
 def _outcome(request: Request) -> dict[str, Any]:
     _limit(request)
+    if request["barrier"]:
+        try:
+            confine_to(Path.cwd(), *([Path(request["out"])] if "out" in request else []))
+        except (RuntimeError, DataError) as error:
+            return _ended("failed", f"training: {error}")
     guard = Guard(request["spec"].rpartition("::")[0], Path.cwd())
     guard.install()
     try:

@@ -3,8 +3,9 @@
 The child gets its request and gives its result through files of its own folder, so nothing that a candidate prints is
 ever parsed. Its environment holds a short list of variables: no secrets of the parent are inherited. Time, memory and the
 size of a file are limited, and the guard of the probe (:mod:`dpaudit.contract.guard`) refuses what a candidate has no
-business with: writing outside the child's own folder, starting processes, the network. The threat model is a mistaken or
-over-eager author: a hang, a crash, an exit, a flood of output. It is not native malware.
+business with: writing outside the child's own folder, starting processes, the network. Below the guard stands the kernel's
+barrier (:mod:`harness.behind_barrier`), but for trainings on a CUDA device or with compiled gradients. The threat model is a
+mistaken or over-eager author: a hang, a crash, an exit, a flood of output. It is not native malware.
 """
 
 import json
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 
+from .behind_barrier import on_cuda, without_barrier
 from .candidate import Candidate
 from .datasets import default_data_root
 
@@ -76,6 +78,7 @@ def run_confined(
             "threads": torch.get_num_threads(),
             "parent": os.getpid(),
             "memory_bytes": memory_limit(device),
+            "barrier": not without_barrier(device, compiled=bool((values.get("engine") or {}).get("compile"))),
         }
         request.write_text(json.dumps(asked), encoding="utf-8")
         status = _run_child([str(request), str(result)], home=home, output=output, time_limit=time_limit)
@@ -110,7 +113,7 @@ def run_confined(
 
 def memory_limit(device: str) -> int | None:
     """Private memory that the child may use, in bytes: three quarters of the machine's. None where CUDA maps its own."""
-    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+    if on_cuda(device):
         return None
     try:
         return int(_SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

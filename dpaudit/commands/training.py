@@ -120,6 +120,7 @@ def trainer(spec: str, config: RunConfig, arguments: argparse.Namespace, folder:
     with its own calibrated noise, and the ledger then says nothing about the audited configuration.
     """
     import harness
+    from harness.behind_barrier import UNCONFINED, without_barrier
 
     if arguments.accuracy == "none":
         return None
@@ -155,6 +156,8 @@ def trainer(spec: str, config: RunConfig, arguments: argparse.Namespace, folder:
             else:
                 findings.append(training_failure(result.file, result.line, result.message))
                 break  # the next seed would fail in the same way, and takes as long
+        if records and (why := without_barrier("auto")):
+            notes += (UNCONFINED.format(why=why),)
         return TrainingResult(records=tuple(records), findings=tuple(findings), notes=notes)
 
     return train
