@@ -116,6 +116,8 @@ def load_checkpoint(directory: Path, *, identity: dict[str, Any]) -> Progress:
         raise DataError(f"resume: expected a checkpoint in {path}, found none; start the run without resuming")
     try:
         progress = Progress(**torch.load(path, map_location="cpu", weights_only=True))
+        if not isinstance(progress.identity, dict):
+            raise TypeError("identity")
     except Exception as error:  # a damaged archive raises many kinds
         raise DataError(
             f"resume: {path} is damaged ({type(error).__name__}); start the run again in another folder"

@@ -6,13 +6,14 @@ Class numbers follow the alphabetical order of the class names, which for CIFAR-
 import hashlib
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpaudit.contract import DataError
+
+from .array_files import read_archive
 
 _SHAPE = (3, 32, 32)
 _CLASSES = 10
@@ -74,9 +75,8 @@ def _decode(path: Path) -> NDArray[np.uint8]:
 def _read_cache(path: Path, count: int) -> NDArray[np.uint8] | None:
     """The cached array, or ``None`` if it is absent or unusable; it is only a copy, so it may be made again."""
     try:
-        with np.load(path) as archive:
-            images = archive["images"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        images = read_archive(path, ("images",), what="data set", remedy="it is decoded again")["images"]
+    except DataError:
         return None
     usable = images.dtype == np.uint8 and images.shape == (count, *_SHAPE)
     return images if usable else None

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dpaudit.contract import DataError, RunConfig
 
+from .array_files import read_array
 from .atomic_files import make_directory, write_atomically
 from .candidate import Mechanism
 from .checkpoint import pickle_mechanism
@@ -202,10 +203,7 @@ def _read_parts(folder: Path, name: str, *, rows: int, columns: int, unit: int) 
 
 
 def _load(path: Path) -> Floats:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"recording: cannot read {path} ({type(error).__name__}); train again") from error
+    values = read_array(path, what="recording", remedy="train again")
     if values.dtype != np.float32:
         raise DataError(f"recording: {path}: expected float32, got {values.dtype}")
     return np.asarray(values)

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from dpaudit.contract import DataError, NonFinite, Relation, Rows, RunConfig, Sampler, UsageError
 
+from .array_files import read_archive
 from .atomic_files import make_directory, write_arrays
 from .canaries import CanaryKind, CanaryPlan
 from .candidate import Candidate, Mechanism, construct, load_class
@@ -245,11 +246,7 @@ def _block_file(directory: Path, block: int) -> Path:
 
 def _read(path: Path, identity: str) -> dict[str, NDArray[Any]]:
     names = ("identity", "losses", "products", "norms", "sigmas")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"repeated runs: cannot read {path} ({type(error).__name__}); delete it and go on") from error
+    arrays = read_archive(path, names, what="repeated runs", remedy="delete it and go on")
     if str(arrays["identity"]) != identity:
         raise DataError(f"repeated runs: {path} is of another mechanism, configuration or seed; give another folder")
     return arrays

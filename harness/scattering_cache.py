@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpaudit.contract import DataError
+
+from .array_files import read_array
 from .atomic_files import make_directory, write_atomically
 from .scattering import ANGLES, CHANNELS, SCALES, Scattering, scattering_of
 
@@ -83,8 +86,8 @@ def _transformed(images: Tensor, transform: Scattering, *, maximum: float) -> Te
 def _read(path: Path, shape: tuple[int, int]) -> Tensor | None:
     """The cached block, or ``None`` if it is absent or is not what such a file must be."""
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        values = read_array(path, what="scattering features", remedy="they are made again")
+    except DataError:
         return None
     if values.shape != shape or values.dtype != np.float16 or not np.isfinite(values).all():
         return None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dpaudit.contract import DataError, Form, RunConfig
 
+from .array_files import read_archive
 from .atomic_files import make_directory, write_arrays
 from .canaries import CanaryPlan, CanaryRows, draw_canaries, with_canaries
 from .candidate import Candidate
@@ -134,11 +135,8 @@ def label_margins(model: nn.Module, data: Dataset, images: Tensor, labels: Tenso
 
 
 def _read(path: Path, identity: str) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in ("identity", "member", "margins", "population", "accuracy")}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"shadow models: cannot read {path} ({type(error).__name__}); delete it and go on") from error
+    names = ("identity", "member", "margins", "population", "accuracy")
+    arrays = read_archive(path, names, what="shadow models", remedy="delete it and go on")
     if str(arrays["identity"]) != identity:
         raise DataError(f"shadow models: {path} is of another mechanism, configuration or seed; give another folder")
     return arrays

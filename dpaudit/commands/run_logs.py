@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from dpaudit.contract import UsageError
+from dpaudit.contract import DataError, UsageError
 
 Writer = Callable[[Path], None]
 
@@ -57,5 +57,13 @@ def _tensorboard() -> Writer:
 
 
 def _metrics(directory: Path) -> list[dict[str, float]]:
-    text = (directory / "metrics.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    path = directory / "metrics.jsonl"
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("no objects")
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"--log: expected one JSON object a line in {path}, got {type(error).__name__}; train again"
+        ) from None
+    return rows

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpaudit.contract import ExitCode, RunRecord, UsageError
+from dpaudit.contract import DataError, ExitCode, RunRecord, UsageError
 
 from .recipe import engine_of, form_of, recipe_of
 from .training import has_checkpoint
@@ -105,11 +105,26 @@ def _choice(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace, path:
         best = max(range(len(rows)), key=lambda index: float(rows[index]["mean"]))
         return {"chosen": best, "selection_epsilon": None}
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before.get("selection_epsilon") == epsilon and before.get("rows") == list(rows):
-            return {"chosen": int(before["chosen"]), "selection_epsilon": epsilon}
+        before = _chosen_before(path)
+        if before["selection_epsilon"] == epsilon and before["rows"] == list(rows):
+            return {"chosen": before["chosen"], "selection_epsilon": epsilon}
     correct = [row["mean"] / 100 * arguments.hold_out for row in rows]
     return {"chosen": private_choice(correct, epsilon=epsilon), "selection_epsilon": epsilon}
+
+
+def _chosen_before(path: Path) -> dict[str, Any]:
+    """The table of an earlier sweep into this folder. One that cannot be read is no leave to choose again."""
+    try:
+        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        number = before["chosen"]
+        if isinstance(number, bool) or not 0 <= number < len(before["rows"]) or int(number) != number:
+            raise ValueError(number)
+        return {**before, "selection_epsilon": before.get("selection_epsilon"), "chosen": int(number)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"sweep: {path} should hold the table of an earlier sweep, and cannot be read ({type(error).__name__}); a private "
+            "choice that was made may be lost with it: choose another --out, and count that choice's epsilon too"
+        ) from None
 
 
 def _spent(points: Sequence["Point"], runs: int) -> dict[str, Any]:

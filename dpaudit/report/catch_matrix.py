@@ -87,7 +87,7 @@ def read_specimens(text: str, where: str) -> tuple[Specimen, ...]:
     """
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: expected JSON of a catch matrix, got {error}") from None
     return tuple(_specimen(node) for node in Node(value=value, where=where).items())
 
@@ -106,7 +106,10 @@ def _specimen(node: Node) -> Specimen:
     outcomes = {}
     for layer, said in part["layers"].mapping():
         known = Node(value=layer, where=f"{node.where}.layers").word(Layer)
-        outcomes[known] = dict(said.mapping())["outcome"].word(Outcome)
+        facts = dict(said.mapping())
+        if "outcome" not in facts:
+            raise DataError(f"{node.where}.layers.{layer}: expected a key 'outcome', got none")
+        outcomes[known] = facts["outcome"].word(Outcome)
     return Specimen(
         group=group or path,
         name=name or path,
