@@ -1,14 +1,15 @@
 """Shuffled epochs: the lower end's law by simulation, known special cases, and what it says of the published runs."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from dpaudit.accounting import epsilon_bracket
+from dpaudit.accounting import epsilon_bracket, shuffled
 from dpaudit.accounting.gaussian_curve import gaussian_epsilon
 from dpaudit.accounting.shuffled import largest_coordinate_curve
-from dpaudit.contract import Cell, EventTrace, Relation, Rows, Sampler
+from dpaudit.contract import Cell, EventTrace, Relation, Rows, Sampler, UsageError
 
 DELTA = 1e-5
 
@@ -85,3 +86,21 @@ def test_steps_without_noise():
     quiet = epsilon_bracket(trace((math.inf,) * 4, 2, 0.5), DELTA)
     assert (quiet.lower, quiet.upper) == (0.0, 0.0)
     assert epsilon_bracket(trace((1.0, 1.0), 2, 0.5), 0.0).lower == math.inf
+
+
+@pytest.mark.parametrize("size", [None, 0])
+def test_epochs_must_be_told(size):
+    with pytest.raises(UsageError, match="shuffle needs steps_per_epoch"):
+        shuffled.shuffled_bracket(trace((1.0,) * 4, size, 0.5), DELTA)
+
+
+def test_the_lower_end_is_the_larger_of_both_directions_rounded_down(monkeypatch):
+    seen = []
+
+    def composed(steps, log_delta):
+        seen.append(steps.masses)
+        return SimpleNamespace(epsilon=lambda delta, pessimistic: float(len(seen)))
+
+    monkeypatch.setattr(shuffled, "compose", composed)
+    assert shuffled.shuffled_bracket(trace((1.0,) * 4, 2, 0.25), DELTA).lower == 2.0 * (1 - 1e-8)
+    assert not np.array_equal(seen[0], seen[1])

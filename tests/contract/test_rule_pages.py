@@ -2,6 +2,7 @@
 
 import ast
 import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,17 @@ def test_no_page_and_no_emitter_is_left_over() -> None:
 def test_only_ids_are_looked_up() -> None:
     assert rule_page("../README") is None
     assert rule_page("DPA999") is None
+
+
+def test_a_name_that_is_no_identifier_reads_no_file() -> None:
+    assert (PAGES.parent / "accounting.md").is_file()
+    assert rule_page("../accounting") is None
+
+
+def test_an_installed_package_shows_its_own_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rule_pages").mkdir()
+    (tmp_path / "rule_pages" / "DPA101.md").write_text("as shipped")
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
+    assert rule_page.__wrapped__("DPA101") == "as shipped"
+    assert rule_page.__wrapped__("DPA102") == (PAGES / "DPA102.md").read_text(encoding="utf-8")
+    assert rule_page.__wrapped__("DPA999") is None

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dpaudit.contract import Measurement, NoiseClass, Outcome, StaticResult
-from dpaudit.gate.consistency import contradictions
+from dpaudit.contract import Finding, Measurement, NoiseClass, Outcome, Severity, StaticResult, Strength
+from dpaudit.gate.consistency import ROUNDING, SEARCH_ROUNDING, contradictions
 
 
 def measured(*sigmas):
@@ -45,3 +45,30 @@ def test_agreement_is_silent(seen):
 
 def test_a_measurement_that_is_no_number_is_reported():
     assert list(contradictions(measured(float("nan")), proved(1.2), None, file="m.py"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "found", "reported"),
+    [
+        (1.2 * (1 - ROUNDING), None, False), (1.2 * (1 - 0.5e-5), None, False), (1.2 * (1 - 1.5e-5), None, True),
+        (1.2, 1.2 * (1 - SEARCH_ROUNDING), False), (1.2, 1.2 * (1 - 0.5e-2), False), (1.2, 1.2 * (1 - 1.5e-2), True),
+    ],
+)  # fmt: skip
+def test_rounding_and_no_more_is_forgiven(seen, found, reported):
+    assert bool(list(contradictions(measured(seen), proved(1.2), found, file="m.py"))) is reported
+
+
+def test_the_search_is_held_against_the_least_of_what_is_proved():
+    assert not list(contradictions(measured(1.2, 1.2), proved(1.2, 0.9), 1.0, file="m.py"))
+    assert list(contradictions(measured(1.2, 1.2), proved(1.2, 0.9), 0.8, file="m.py"))
+
+
+def test_where_nothing_is_proved_nothing_contradicts():
+    refusal = Finding(rule="DPA101", severity=Severity.MAJOR, strength=Strength.PROOF, message="", file="m.py")
+    for static in (None, StaticResult(sigma_effective=None, refusal=refusal)):
+        assert not list(contradictions(measured(0.1), static, 0.1, file="m.py"))
+
+
+def test_schedules_of_different_length_are_a_defect_that_is_raised():
+    with pytest.raises(ValueError, match="zip"):
+        list(contradictions(measured(1.2, 1.2), proved(1.2), None, file="m.py"))

@@ -97,7 +97,19 @@ def test_less_than_a_witness_neither_rejects_nor_accepts(weak: Finding) -> None:
 
 def test_layers_that_contradict_each_other_decide_nothing() -> None:
     contradiction = finding(Severity.MAJOR, rule="DPA002")
-    assert decided(findings=(contradiction, finding(Severity.CRITICAL))).verdict is Verdict.INCONCLUSIVE
+    decision = decided(findings=(contradiction, finding(Severity.CRITICAL)))
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert decision.reasons == ("DPA002: seen",)
+
+
+def test_without_an_upper_end_replay_is_not_blamed_twice_and_the_others_are_named() -> None:
+    layers = tuple(layer(name, Outcome.INCONCLUSIVE) for name in Layer)
+    decision = decided(layers=layers, replayed=Bracket(lower=2.9, upper=None, upper_method="no static bound"))
+    assert decision.reasons == (
+        "no upper end for epsilon: no static bound",
+        "the required layer static ended inconclusive: why",
+        "the required layer properties ended inconclusive: why",
+    )
 
 
 @pytest.mark.parametrize("outcome", [Outcome.INCONCLUSIVE, Outcome.NOT_APPLICABLE])

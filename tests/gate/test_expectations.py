@@ -43,6 +43,7 @@ def test_surprises_name_verdict_and_cause() -> None:
         ('["m.py"]\nverdict = "FINE"', "expected words among"),
         ('["m.py"]\nverdicts = "REJECTED"', "did you mean 'verdict'"),
         ('["m.py"]\nrules = ["DPA202"]', "expected words among"),
+        ('["m.py"]\nzzz = "REJECTED"', "unknown key 'zzz'; known: verdict, rules, preset$"),
         ('["m.py"]\nverdict = []', "at least one"),
         ('["m.py"]\nverdict = "REJECTED"\nrules = ["DPA999"]', "rules"),
         ('["m.py"]\nverdict = "REJECTED"\npreset.mnist = 3', "preset"),

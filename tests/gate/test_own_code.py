@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -152,8 +153,9 @@ def test_less_noise_seen_than_proved_is_a_contradiction(run):
     worst = WorstContribution(noise_multiplier=0.5, reported=1.0, pair="a pair")
     runs, _ = run(found=replace(FOUND, worst_contribution=worst))
     assert "DPA002" in {finding.rule for finding in runs.findings}
-    runs, _ = run(found=replace(FOUND, worst_contribution=None))
+    runs, records = run(found=replace(FOUND, worst_contribution=None))
     assert runs.worst_found is None
+    assert records[Layer.PROPERTIES].outcome is Outcome.PASSED
     assert "DPA002" not in {finding.rule for finding in runs.findings}
     runs, _ = run(measurement=replace(MEASURED, measured=(1.0, 0.8, 1.0, 1.0)))
     assert "DPA002" in {finding.rule for finding in runs.findings}
@@ -283,3 +285,105 @@ def test_a_bracket_refuses_what_contradicts_itself():
         assert Bracket(lower=lower, upper=upper).relative_width == math.inf
     kept = Bracket(lower=1.0, upper=2.0, lower_method="pair", upper_method="static").without_upper("why")
     assert (kept.lower, kept.upper, kept.lower_method, kept.upper_method) == (1.0, None, "pair", "why")
+
+
+def test_what_every_verdict_takes_for_granted_is_always_said(monkeypatch):
+    monkeypatch.setattr(limits, "barrier", lambda: ())
+    said = tuple(limits.assumptions(CONFIG, ledgers=1))
+    for words in (
+        "The random generators of torch", "Noise and sums are real numbers", "Choosing hyper-parameters",
+        "The author may be mistaken",
+    ):  # fmt: skip
+        assert sum(text.startswith(words) for text in said) == 1
+
+
+def test_sentences_are_told_once_with_a_capital_and_a_stop():
+    told = ("no bound", "No bound.", "why?", "so!", "", "no bound", "it ends here.")
+    assert limits.sentences(told) == ("No bound.", "Why?", "So!", ".", "It ends here.")
+
+
+BROKEN_RULE = Finding(rule="DPA201", severity=Severity.CRITICAL, strength=Strength.PROOF, message="moved", file="m.py")
+PLAYED = SimpleNamespace(
+    findings=(Finding(rule="DPA301", severity=Severity.MAJOR, strength=Strength.STATISTICAL, message="beaten", file="m.py"),),
+    epsilon_lower=0.75, summary="two places", seconds=3.0, longer=(), outcome=Outcome.INCONCLUSIVE,
+)  # fmt: skip
+
+
+class Heard:
+    """Keeps what an audit tells."""
+
+    def __init__(self):
+        self.told = []
+
+    def begin(self, text):
+        self.told.append(text)
+
+    def advance(self, done, total):
+        self.told.append((done, total))
+
+
+def test_what_the_property_search_found_is_kept(run):
+    runs, records = run(found=replace(FOUND, findings=(BROKEN_RULE,), outcome=Outcome.VIOLATED))
+    assert BROKEN_RULE in runs.findings
+    assert records[Layer.PROPERTIES].outcome is Outcome.VIOLATED
+
+
+def test_findings_of_the_static_layer_come_before_those_of_the_search_and_replay_leads(run):
+    minor = replace(REFUSAL, severity=Severity.MINOR)
+    runs, _ = run(static=replace(PROVED, findings=(minor,)), found=replace(FOUND, findings=(BROKEN_RULE,)))
+    rules = [finding.rule for finding in runs.findings]
+    assert rules.index("DPA101") < rules.index("DPA201")
+
+
+def test_a_refusal_says_no_more_than_there_is(run):
+    _, records = run(static=StaticResult(sigma_effective=None, refusal=REFUSAL))
+    assert records[Layer.STATIC].summary == "refused: no noise"
+
+
+def test_an_attack_is_told_with_its_cost_and_what_a_longer_one_would_be(run, monkeypatch):
+    asked = {}
+
+    def attack(source, config, measurement, **options):
+        asked.update(options)
+        for what, spent in (("pilot", 0.2), ("pilot", 1.4), ("test", 2.6)):
+            options["progress"](what, spent, 60.0)
+        return PLAYED
+
+    monkeypatch.setattr(gate_layers, "attack", attack)
+    monkeypatch.setattr(gate_layers, "attack_curves", lambda *arguments: ())
+    heard = Heard()
+    runs, records = run(layers=(Layer.EMPIRICAL, Layer.REPLAY), watch=heard)
+    assert (asked["budget_seconds"], asked["effort"]) == (60.0, gate_layers.GATE)
+    record = records[Layer.EMPIRICAL]
+    assert (record.outcome, record.ran, record.seconds) == (Outcome.INCONCLUSIVE, True, 3.0)
+    assert record.summary == "two places (3 s; at most 60 s are spent)"
+    assert PLAYED.findings[0] in runs.findings
+    assert runs.empirical_lower == 0.75
+    assert heard.told == [
+        "empirical", "empirical, pilot", (0, 60), (1, 60), "empirical, test", (3, 60), "replay",
+    ]  # fmt: skip
+
+
+def test_an_attack_that_nobody_watches_is_played_all_the_same(run, monkeypatch):
+    def attack(source, config, measurement, **options):
+        assert options["progress"] is None
+        return SimpleNamespace(**{**vars(PLAYED), "longer": ("play on", "or so")})
+
+    monkeypatch.setattr(gate_layers, "attack", attack)
+    monkeypatch.setattr(gate_layers, "attack_curves", lambda *arguments: ())
+    _, records = run(layers=(Layer.EMPIRICAL,))
+    assert records[Layer.EMPIRICAL].summary.endswith("are spent). A longer attack: play on; or so")
+
+
+def test_only_a_ledger_of_this_very_configuration_is_compared(monkeypatch, source):
+    monkeypatch.setattr(gate_layers, "compare_ledger", lambda config, measurement, record, **rest: [record.finding])
+    mine = SimpleNamespace(config=CONFIG, finding=BROKEN_RULE)
+    other = SimpleNamespace(config=replace(CONFIG, epochs=2), finding=REFUSAL)
+    runs = run_layers(source, CONFIG, MEASURED, (Layer.REPLAY,), (mine, other), command="again")
+    assert BROKEN_RULE in runs.findings
+    assert REFUSAL not in runs.findings
+
+
+def test_replay_ends_as_it_concludes_where_the_probe_passed(run):
+    _, records = run(measurement=replace(MEASURED, measured=(0.4,) * 4, reported=(0.4,) * 4), layers=(Layer.REPLAY,))
+    assert records[Layer.REPLAY].outcome is Outcome.VIOLATED
