@@ -182,6 +182,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder for mechanisms.json and mechanisms.md")
     arguments = parser.parse_args()
     began = time.process_time()
+    settings = {name: value for name, value in vars(arguments).items() if name not in {"out", "jobs"}}
     chosen = sampled(originals(arguments.only), arguments.sample, arguments.seed)
     chosen = [item for item in chosen if arguments.operator in item[1].operator]
     if not chosen:
@@ -199,12 +200,11 @@ def main() -> int:
                 arguments.out.mkdir(parents=True, exist_ok=True)
                 (arguments.out / f"wrong_{number}.py").write_text(chosen[number][2], encoding="utf-8")
             print(_line(row), flush=True)
+            if arguments.out:  # after every mutant: a campaign may be interrupted
+                write_report(arguments.out, [_plain(row) for row in rows], settings, drawn=len(chosen))
     wrong = [row for row in rows if row.wrong]
     verdicts = Counter(row.verdict or "not audited wholly" for row in rows)
     print(dict(verdicts), f"wrong: {len(wrong)}", file=sys.stderr)
-    if arguments.out:
-        settings = {name: value for name, value in vars(arguments).items() if name not in {"out", "jobs"}}
-        write_report(arguments.out, [_plain(row) for row in rows], settings)
     print(f"{time.process_time() - began:.0f} s of this process's time", file=sys.stderr)
     return 1 if wrong else 0
 

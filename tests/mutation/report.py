@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 
-def write_report(folder: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
-    """Write ``mechanisms.json`` and ``mechanisms.md`` into ``folder``."""
+def write_report(folder: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], *, drawn: int) -> None:
+    """Write ``mechanisms.json`` and ``mechanisms.md`` into ``folder``. ``drawn``: mutants of the whole campaign."""
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"settings": dict(settings), "mutants": list(rows)}
+    document = {"settings": dict(settings), "drawn": drawn, "mutants": list(rows)}
     (folder / "mechanisms.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (folder / "mechanisms.md").write_text(_page(rows, settings), encoding="utf-8")
+    (folder / "mechanisms.md").write_text(_page(rows, settings, drawn), encoding="utf-8")
 
 
-def _page(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+def _page(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], drawn: int) -> str:
     kept = [row for row in rows if row["equivalent"]]
     others = len(rows) - len(kept)
     killed = sum(bool(row["killed"]) for row in rows)
@@ -38,6 +38,9 @@ def _page(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str
         "| operator | mutants | keep the budget | killed | wrong | audited wholly | REJECTED |",
         "|---|---|---|---|---|---|---|",
     ]
+    if len(rows) < drawn:
+        ended = f"Ended after {len(rows)} of the {drawn} mutants drawn: the first of that order, each operator in turn."
+        lines[4:4] = [ended, ""]
     for operator in sorted({row["mutation"]["operator"] for row in rows}):
         group = [row for row in rows if row["mutation"]["operator"] == operator]
         audited = [row for row in group if row["verdict"]]
