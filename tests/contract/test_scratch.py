@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from dpaudit.contract.scratch import remove_tree, scratch_folder
 
 
@@ -51,3 +53,14 @@ def test_folders_without_permissions_and_names_in_use_go(tmp_path):
 
 def test_what_is_not_there_is_no_error(tmp_path):
     remove_tree(tmp_path / "nothing")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open descriptors are counted under /proc")
+def test_no_descriptor_stays_open(tmp_path):
+    top = tmp_path / "top"
+    (top / "one" / "two").mkdir(parents=True)
+    (top / "three").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    remove_tree(top)
+    assert not top.exists()
+    assert len(os.listdir("/proc/self/fd")) == before
