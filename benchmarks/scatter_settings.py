@@ -1,7 +1,8 @@
 """Choose learning rate, clipping bound and rate schedule of a linear model on scattering features, on a validation split.
 
-    python benchmarks/scatter_settings.py --dataset fmnist --data-root DATA [--mirrored] [--centring 30] [--batch 8192]
-        [--epochs 40] [--rates 1.5,2.5,4] [--bounds 0.002] [--schedules constant] [--averages 0.95,0.98] [--validation 10000]
+    python benchmarks/scatter_settings.py --dataset fmnist --data-root DATA [--mirrored] [--centring 30]
+        [--whitening 10 --whitening-power 0.25 --whitening-floor 0.1 --row-bound 0.7] [--batch 8192] [--epochs 40]
+        [--rates 1.5,2.5,4] [--bounds 0.002] [--schedules constant] [--averages 0.95,0.98] [--validation 10000]
 
 A random part of the TRAINING set is held out and every setting is trained privately on the rest, at the sampling
 probability, number of steps and noise multiplier that the whole set would have; the test set is not loaded into it. The
@@ -29,7 +30,8 @@ from torch import Tensor
 from dpaudit.accounting import calibrate_noise_multiplier
 from dpaudit.contract import Cell
 from harness.datasets import Dataset
-from harness.scattering_data import centred, load_scattering
+from harness.private_moments import prepared
+from harness.scattering_data import load_scattering
 from harness.scattering_settings import ScatteringSettings
 
 PIECE = 64
@@ -141,6 +143,10 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--mirrored", action="store_true")
     parser.add_argument("--centring", type=float)
+    parser.add_argument("--whitening", type=float)
+    parser.add_argument("--whitening-power", type=float, default=0.25)
+    parser.add_argument("--whitening-floor", type=float, default=0.1)
+    parser.add_argument("--row-bound", type=float, default=1.0)
     parser.add_argument("--batch", type=int, default=8192)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--rates", type=numbers, default=[1.5, 2.5, 4.0])
@@ -151,7 +157,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    features = ScatteringSettings(mirrored=arguments.mirrored, centring=arguments.centring)
+    features = ScatteringSettings(
+        mirrored=arguments.mirrored,
+        centring=arguments.centring,
+        whitening=arguments.whitening,
+        whitening_power=arguments.whitening_power,
+        whitening_floor=arguments.whitening_floor,
+        row_bound=arguments.row_bound,
+    )
     whole = load_scattering(arguments.dataset, features, root=arguments.data_root, device="cpu", progress=True)
     size = len(whole.train_images)
     q, steps = arguments.batch / size, arguments.epochs * (size // arguments.batch)
@@ -163,9 +176,7 @@ def main() -> None:
         steps=steps,
         preparation=features.preparation,
     ).noise_multiplier
-    data = split(whole, arguments.validation)
-    if arguments.centring is not None:
-        data = centred(data, arguments.centring, seed=SPLIT_SEED)
+    data = prepared(split(whole, arguments.validation), features, seed=SPLIT_SEED)
     schedules = [word == "cosine" for word in arguments.schedules.split(",")]
     settings = [
         Setting(rate=rate, bound=bound, cosine=cosine)

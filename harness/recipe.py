@@ -5,16 +5,13 @@ example at a time, so epsilon does not depend on it; see ``docs/harness.md`` for
 argument (``views`` and ``public_weights``).
 """
 
-import dataclasses
 import math
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
 
 from dpaudit.contract import UsageError
+
+from .plain_settings import PlainSettings
 
 
 class Optimiser(StrEnum):
@@ -46,51 +43,8 @@ class Augmentation(StrEnum):
     AUGMIX = "augmix"
 
 
-class _Settings:
-    """Plain data in and out, for the two dataclasses below."""
-
-    __slots__ = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            field.name: list(value) if isinstance(value := getattr(self, field.name), tuple) else value
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str) -> Self:
-        """Back from JSON values, each checked for its type.
-
-        Raises:
-            UsageError: an unknown or missing key, or a value of the wrong type or out of range.
-        """
-        hints = typing.get_type_hints(cls)
-        if set(values) != set(hints):
-            raise UsageError(f"{where}: expected exactly the keys {sorted(hints)}, got {sorted(map(str, values))}")
-        return cls(**{name: _typed(values[name], hint, f"{where}: {name}") for name, hint in hints.items()})
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """``value`` as ``hint``, which is a word, a number, a truth value, a tuple of words, or one of these or None."""
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(_typed(part, typing.get_args(hint)[0], where) for part in value)
-    if isinstance(hint, type) and issubclass(hint, StrEnum) and value in list(hint):
-        return hint(value)
-    if hint is float and type(value) in (int, float):
-        return float(value)
-    if hint in (int, bool) and type(value) is hint:
-        return value
-    words = ", ".join(hint) if isinstance(hint, type) and issubclass(hint, StrEnum) else getattr(hint, "__name__", hint)
-    raise UsageError(f"{where}: expected {words}, got {value!r:.80}")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe(_Settings):
+class Recipe(PlainSettings):
     """Optimiser, schedule, averaging and augmentation of a run.
 
     Attributes:
@@ -141,7 +95,7 @@ class Recipe(_Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine(_Settings):
+class Engine(PlainSettings):
     """How gradients are computed. Norms, clipped sums and noise are float32 at full precision whatever is chosen.
 
     Attributes:

@@ -54,6 +54,7 @@ class Run:
             "seed": self.seed,
             "canaries": self.canary_count,
             "recipe": json.dumps(self.request.recipe.to_json()),
+            "features": json.dumps(self.features),
             "engine": json.dumps(self.request.engine.to_json()),
             "form": None if self.request.form is None else str(self.request.form),
             "device": self.device.type,
@@ -62,6 +63,11 @@ class Run:
             "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
         }
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """What stands in the place of images, as plain data; empty for images."""
+        return {} if self.settings.features is None else self.settings.features.to_json()
 
     @property
     def sigmas(self) -> list[float | None]:
@@ -210,6 +216,7 @@ class Run:
             versions=self._versions(),
             metrics={name: value for name, value in metrics.items() if completed and value is not None},
             canaries=self.canary_count,
+            features=self.features,
         )
 
     def _title(self) -> str:

@@ -33,7 +33,9 @@ from .checked_json import (
     parse_json,
     text_at,
 )
+from .plain_settings import PlainSettings
 from .recipe import Engine, Recipe
+from .scattering_settings import ScatteringSettings
 
 SCHEMA = "dpaudit.run/2"
 RUN_KEYS = (
@@ -56,6 +58,7 @@ RUN_KEYS = (
     "versions",
     "metrics",
     "canaries",
+    "features",
 )
 """The closed list of keys of ``run.json``. None of them holds a training loss, a norm or a score."""
 
@@ -82,6 +85,7 @@ def run_to_json(record: RunRecord) -> str:
         "versions": dict(record.versions),
         "metrics": dict(record.metrics),
         "canaries": record.canaries,
+        "features": dict(record.features),
     }
     return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
@@ -136,12 +140,16 @@ def run_from_json(text: str, *, directory: str, ledger: tuple[LedgerRow, ...], w
     Raises:
         DataError: a key is missing or unknown, a value is malformed, or ledger and record contradict each other.
     """
-    values = closed_object(parse_json(text, where=where), set(RUN_KEYS), where=where)
+    values = parse_json(text, where=where)
+    if isinstance(values, dict):  # runs recorded before features were kept say nothing of them
+        values = {"features": {}, **values}
+    values = closed_object(values, set(RUN_KEYS), where=where)
     if values["schema"] != SCHEMA or values["form"] not in list(Form):
         raise DataError(
             f"{where}: expected schema {SCHEMA!r} and a form among {', '.join(Form)}, got {values['schema']!r:.80}, "
             f"{values['form']!r:.80}"
         )
+    features = object_at(values, "features", where)
     versions, metrics = object_at(values, "versions", where), object_at(values, "metrics", where)
     record = RunRecord(
         directory=directory,
@@ -162,13 +170,14 @@ def run_from_json(text: str, *, directory: str, ledger: tuple[LedgerRow, ...], w
         versions={key: text_at(versions, key, where) for key in versions},
         metrics={key: number_at(metrics, key, where) for key in metrics},
         canaries=integer_at(values, "canaries", where),
+        features=_checked_settings(ScatteringSettings, features, where) if features else {},
     )
     _check_consistency(record, steps=integer_at(values, "steps", where), where=where)
     return record
 
 
-def _checked_settings(kind: type[Recipe] | type[Engine], values: dict[str, Any], where: str) -> dict[str, Any]:
-    """Plain data that is a recipe or an engine; nothing else is let in."""
+def _checked_settings(kind: type[PlainSettings], values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Plain data that are such settings; nothing else is let in."""
     try:
         return kind.from_json(values, where=kind.__name__.lower()).to_json()
     except UsageError as error:

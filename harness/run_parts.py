@@ -25,11 +25,11 @@ from .optimisers import build_optimiser
 from .per_sample import per_sample_gradients
 from .physical_batch import find_physical_batch
 from .preset import Preset
+from .private_moments import prepared
 from .process_group import ProcessGroup
 from .rates import learning_rates
 from .recipe import Engine, Recipe
 from .samplers import BatchSampler, build_sampler
-from .scattering_data import centred
 from .weight_average import WeightAverage
 
 
@@ -136,9 +136,7 @@ def build_parts(request: Request, data: Dataset, saved: Progress | None) -> Part
 def _prepared(request: Request, data: Dataset) -> Dataset:
     """The data after the releases of ``config.preparation``, the same in every process and after a resume."""
     features = request.settings.features
-    if features is None or features.centring is None:
-        return data
-    return centred(data, features.centring, seed=stream_seed(request.seed, "preparation"))
+    return data if features is None else prepared(data, features, seed=request.seed)
 
 
 def _model(request: Request, data: Dataset) -> nn.Module:

@@ -1,15 +1,13 @@
-"""A data set as normalised scattering features, and the private mean that may be taken off them.
+"""A data set as normalised scattering features.
 
 Normalisation looks at one image alone: groups of three neighbouring channels get mean 0 and variance 1 over their places,
-so every row has a length of at most the root of the number of features. The mean over the training set is private. It is
-released once, by the Gaussian mechanism, before training, and counts into epsilon (``RunConfig.preparation``).
+so every row has a length of at most the root of the number of features. What looks at the whole training set is in
+:mod:`harness.private_moments` and is charged.
 
-Source of the recipe: Tramèr and Boneh 2021 (arXiv 2011.11660), section 3; the private mean derived here.
+Source of the recipe: Tramèr and Boneh 2021 (arXiv 2011.11660), section 3.
 """
 
-import dataclasses
 import functools
-import math
 from pathlib import Path
 
 import torch
@@ -60,38 +58,6 @@ def load_scattering(
         std=one,
         maximum=1.0,
     )
-
-
-def centred(data: Dataset, multiplier: float, *, seed: int) -> Dataset:
-    """The features minus a private mean of the training rows.
-
-    Guarantee: one Gaussian release of the training set with noise multiplier ``multiplier``, for add_remove and zero_out
-    (a row moves the sum by at most its bound), and for replace_one at twice the reach; everything else is a function of
-    one row and of what was released. The divisor is the public number of rows. Rows are clipped to the root of the number
-    of features, in float32.
-    Assumptions: the generator behind ``seed`` is an ideal source and the seed stays secret.
-    """
-    rows, width = data.train_images.shape
-    bound = math.sqrt(width)
-    total = torch.zeros(width, device=data.train_images.device)
-    for start in range(0, rows, _BLOCK):
-        block = data.train_images[start : start + _BLOCK].float()
-        norms = block.norm(dim=1)
-        weights = (bound / norms.clamp(min=1e-12)).clamp(max=1.0)
-        total += weights @ block
-    noise = torch.randn(width, generator=torch.Generator().manual_seed(seed)).to(total.device)
-    mean = (total + multiplier * bound * noise) / rows
-    return dataclasses.replace(
-        data, train_images=_minus(data.train_images, mean), test_images=_minus(data.test_images, mean)
-    )
-
-
-def _minus(features: Tensor, mean: Tensor) -> Tensor:
-    result = torch.empty_like(features)
-    for start in range(0, len(features), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        result[part] = (features[part].float() - mean).half()
-    return result
 
 
 def _normalised(features: Tensor, *, colours: int, floor: float) -> Tensor:

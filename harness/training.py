@@ -225,11 +225,12 @@ def _record_in(out: Path, *, torn: bool) -> RunRecord | None:
 
 
 def _require_same(record: RunRecord, run: Run) -> None:
-    found = (record.source_sha256, record.class_name, record.config, record.seed, record.canaries)
-    if found != (run.candidate.sha256, run.candidate.class_name, run.config, run.seed, run.canary_count):
+    found = (record.source_sha256, record.class_name, record.config, record.seed, record.canaries, record.features)
+    asked = (run.candidate.sha256, run.candidate.class_name, run.config, run.seed, run.canary_count, run.features)
+    if found != asked:
         state = "finished run" if record.completed else "run"
         raise UsageError(
-            f"resume: {record.directory} holds the {state} of another mechanism, seed, configuration or canaries"
+            f"resume: {record.directory} holds the {state} of another mechanism, seed, configuration, canaries or features"
         )
 
 

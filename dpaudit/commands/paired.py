@@ -89,7 +89,8 @@ def _settings(material: Material) -> list[list[Group]]:
         first = group.runs[0]
         config = dataclasses.replace(group.config, max_grad_norm=1.0)
         recipe = sorted((name, value) for name, value in first.recipe.items() if name != "learning_rate")
-        found.setdefault(repr((config, first.dataset, recipe)), []).append(group)
+        features = sorted(first.features.items(), key=str)
+        found.setdefault(repr((config, first.dataset, recipe, features)), []).append(group)
     return list(found.values())
 
 

@@ -34,7 +34,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Completed runs of one source, class, form, configuration and recipe that differ in their seed."""
+    """Completed runs of one source, class, form, configuration, recipe and features that differ in their seed."""
 
     runs: tuple[RunRecord, ...]
 
@@ -84,9 +84,8 @@ def groups_of(runs: Sequence[RunRecord]) -> list[Group]:
     """
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
-        key = repr(
-            (run.source_sha256, run.class_name, run.form, run.config, sorted(run.recipe.items(), key=str), run.dataset)
-        )
+        chosen = [sorted(part.items(), key=str) for part in (run.recipe, run.features)]
+        key = repr((run.source_sha256, run.class_name, run.form, run.config, chosen, run.dataset))
         groups.setdefault(key, []).append(run)
     for members in groups.values():
         seeds = [run.seed for run in members]

@@ -59,6 +59,8 @@ class RunRecord:
         versions: package versions and device.
         metrics: the benchmark's own names (``accuracy_mnist``, ``epsilon_mnist``, ``best_accuracy_mnist``, ...).
         canaries: training examples that were replaced by canaries; such a run's accuracy is not that of the plain data set.
+        features: settings of the features in the place of images, as plain data; empty for images, and where the run is older
+            than this field.
     """
 
     directory: str
@@ -79,3 +81,4 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     canaries: int = 0
+    features: Mapping[str, object] = field(default_factory=dict)

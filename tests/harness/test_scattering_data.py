@@ -1,6 +1,7 @@
 """Cached features, their normalisation, and the private mean."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from dpaudit.contract import DataError, Form, RunRecord, UsageError
 from harness.canaries import CanaryPlan
 from harness.checkpoint import CHECKPOINT_FILE
 from harness.datasets import Dataset
+from harness.private_moments import centred
 from harness.recipe import Augmentation, Engine, Recipe
 from harness.scattering import scattering_of
 from harness.scattering_cache import FOLDER, scattering_features
-from harness.scattering_data import centred, load_scattering
+from harness.scattering_data import load_scattering
 from harness.scattering_settings import ScatteringSettings
 from harness.training import train
 
@@ -133,10 +135,31 @@ def test_the_noise_has_the_declared_size_and_moves_with_the_seed() -> None:
     assert torch.equal(mean_of(data, 5.0, 1), mean_of(data, 5.0, 1))
 
 
-@pytest.mark.parametrize("values", [{"centring": 0.0}, {"centring": math.nan}, {"variance_floor": -1.0}])
-def test_settings_out_of_range_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="must be positive and finite"):
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"centring": 0.0}, "centring must be positive and finite"),
+        ({"centring": math.nan}, "centring must be positive and finite"),
+        ({"variance_floor": -1.0}, "variance_floor must be positive and finite"),
+        ({"whitening": -3.0}, "whitening must be positive and finite"),
+        ({"row_bound": math.inf}, "row_bound must be positive and finite"),
+        ({"whitening_floor": 0.0}, "whitening_floor must be positive and finite"),
+        ({"whitening_power": 0.6}, "whitening_power must be at most 0.5"),
+    ],
+)
+def test_settings_out_of_range_are_refused(values: dict[str, float], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
         ScatteringSettings(**values)  # type: ignore[arg-type]
+
+
+WHITENED = ScatteringSettings(centring=30.0, whitening=20.0)
+
+
+@pytest.fixture
+def whitened_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``scatter-digits`` with both releases."""
+    changed = dataclasses.replace(harness.preset("scatter-digits"), features=WHITENED)
+    monkeypatch.setitem(harness.PRESETS, "scatter-digits", changed)
 
 
 def go(out: Path, root: Path, **named: object) -> RunRecord:
@@ -197,3 +220,43 @@ def test_the_plain_form_trains_to_the_same_model(tmp_path: Path) -> None:
 def test_canaries_are_refused_where_a_mean_is_released_before_training(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a run with releases before the first step cannot be scored"):
         go(tmp_path / "run", tmp_path, canaries=CanaryPlan(count=10))
+
+
+@pytest.mark.usefixtures("whitened_digits")
+def test_both_releases_are_charged_kept_in_the_record_and_resumed_bit_by_bit(tmp_path: Path) -> None:
+    record = go(tmp_path / "whole", tmp_path)
+    assert record.config.preparation == (30.0, 20.0)
+    assert 2.99 < record.metrics["epsilon_digits"] <= 3.0
+    assert ScatteringSettings.from_json(record.features, where="features") == WHITENED
+    assert harness.read_run(tmp_path / "whole") == record
+    go(tmp_path / "parts", tmp_path, max_steps=23)
+    assert go(tmp_path / "parts", tmp_path, resume=True).completed
+    whole, parts = (
+        torch.load(tmp_path / name / CHECKPOINT_FILE, weights_only=True)["parameters"] for name in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_run_is_not_resumed_with_other_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(tmp_path / "finished", tmp_path, max_steps=60)
+    go(tmp_path / "begun", tmp_path, max_steps=3)
+    other = dataclasses.replace(
+        harness.preset("scatter-digits"), features=ScatteringSettings(mirrored=True, centring=30.0)
+    )
+    monkeypatch.setitem(harness.PRESETS, "scatter-digits", other)
+    with pytest.raises(UsageError, match="of another mechanism, seed, configuration, canaries or features"):
+        go(tmp_path / "finished", tmp_path, resume=True)
+    with pytest.raises(UsageError, match="features was"):
+        go(tmp_path / "begun", tmp_path, resume=True)
+
+
+def test_a_run_from_before_features_were_kept_is_read(tmp_path: Path) -> None:
+    go(tmp_path, tmp_path, max_steps=2)
+    path = tmp_path / "run.json"
+    values = json.loads(path.read_text())
+    assert values.pop("features") == ScatteringSettings(centring=30.0).to_json()
+    path.write_text(json.dumps(values))
+    assert harness.read_run(tmp_path).features == {}
+    path.write_text(json.dumps({**values, "features": {"mirrored": True}}))
+    with pytest.raises(DataError, match="expected exactly the keys"):
+        harness.read_run(tmp_path)
