@@ -1,7 +1,7 @@
 """Values read from JSON that anyone may have written: each is checked for its type, and a wrong one is named."""
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +50,9 @@ def integer_at(values: Mapping[str, Any], name: str, where: str) -> int:
 
 def number_at(values: Mapping[str, Any], name: str, where: str) -> float:
     """The finite number under ``name``."""
-    if type(values[name]) not in (int, float) or not math.isfinite(values[name]):
+    if (
+        type(values[name]) not in (int, float) or not abs(values[name]) <= sys.float_info.max
+    ):  # NaN, inf, a huge integer
         raise DataError(f"{where}: {name}: expected a finite number, got {values[name]!r:.80}")
     return float(values[name])
 

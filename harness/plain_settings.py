@@ -1,6 +1,7 @@
 """Settings as plain data and back: what a run directory keeps of a recipe, an engine and of features."""
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         return tuple(_typed(part, typing.get_args(hint)[0], where) for part in value)
     if isinstance(hint, type) and issubclass(hint, StrEnum) and value in list(hint):
         return hint(value)
-    if hint is float and type(value) in (int, float):
+    if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
     if hint in (int, bool) and type(value) is hint:
         return value

@@ -10,6 +10,7 @@ from .scattering_settings import ScatteringSettings
 
 _CENTRING = 30.0
 _BOUND = 0.1
+_FEATURES = ScatteringSettings(centring=_CENTRING)
 
 
 def _preset(
@@ -21,7 +22,7 @@ def _preset(
     epochs: int,
     rate: float,
     average: float = 0.0,
-    mirrored: bool = False,
+    features: ScatteringSettings = _FEATURES,
 ) -> Preset:
     return Preset(
         name=f"scatter-{dataset}",
@@ -33,15 +34,35 @@ def _preset(
         epochs=epochs,
         max_grad_norm=_BOUND,
         recipe=Recipe(learning_rate=rate, schedule=RateSchedule.CONSTANT, average_decay=average),
-        features=ScatteringSettings(mirrored=mirrored, centring=_CENTRING),
+        features=features,
     )
 
 
 SCATTER_PRESETS = (
     _preset("digits", "ScatterLinear-8x1", size=1_437, batch=256, epochs=12, rate=2.0),
     _preset("mnist", "ScatterLinear-28x1", size=60_000, batch=8_192, epochs=40, rate=15.0),
-    _preset("fmnist", "ScatterLinear-28x1", size=60_000, batch=8_192, epochs=40, rate=30.0, average=0.9, mirrored=True),
     _preset(
-        "cifar10", "ScatterLinear-32x3", size=50_000, batch=8_192, epochs=60, rate=7.0, average=0.97, mirrored=True
+        "fmnist",
+        "ScatterLinear-28x1",
+        size=60_000,
+        batch=8_192,
+        epochs=40,
+        rate=10.0,
+        average=0.9,
+        features=ScatteringSettings(
+            mirrored=True, centring=_CENTRING, whitening=8.0, whitening_power=0.35, whitening_floor=0.2, row_bound=0.7
+        ),
+    ),
+    _preset(
+        "cifar10",
+        "ScatterLinear-32x3",
+        size=50_000,
+        batch=8_192,
+        epochs=60,
+        rate=3.5,
+        average=0.97,
+        features=ScatteringSettings(
+            mirrored=True, centring=_CENTRING, whitening=8.0, whitening_power=0.25, whitening_floor=0.3, row_bound=0.5
+        ),
     ),
 )

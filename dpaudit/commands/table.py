@@ -110,4 +110,8 @@ def _as_run(group: Group) -> str:
         words.append(f"cell {config.cell}")
     expected = chosen.recipe.to_json()
     words += [f"{name} {first.recipe.get(name)}" for name in expected if first.recipe.get(name) != expected[name]]
+    features = {} if chosen.features is None else chosen.features.to_json()
+    if not first.features and features:
+        words.append("features not recorded")
+    words += [f"{name} {value}" for name, value in first.features.items() if value != features.get(name)]
     return ", ".join(words)

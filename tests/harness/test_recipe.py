@@ -180,7 +180,8 @@ def test_recipes_and_engines_come_back_from_json() -> None:
     for recipe, engine in RECIPES.values():
         assert Recipe.from_json(recipe.to_json(), where="here") == recipe
         assert Engine.from_json(engine.to_json(), where="here") == engine
-    for key, value in (("optimiser", "lion"), ("views", True), ("learning_rate", "fast"), ("augmentations", ["blur"])):
+    wrong = ("optimiser", "lion"), ("views", True), ("learning_rate", "fast"), ("augmentations", ["blur"])
+    for key, value in (*wrong, ("learning_rate", 10**400), ("momentum", float("inf"))):
         with pytest.raises(UsageError, match=f"here: {key}: expected"):
             Recipe.from_json(Recipe().to_json() | {key: value}, where="here")
     with pytest.raises(UsageError, match="exactly the keys"):

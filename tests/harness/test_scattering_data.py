@@ -257,6 +257,9 @@ def test_a_run_from_before_features_were_kept_is_read(tmp_path: Path) -> None:
     assert values.pop("features") == ScatteringSettings(centring=30.0).to_json()
     path.write_text(json.dumps(values))
     assert harness.read_run(tmp_path).features == {}
+    path.write_text(json.dumps({**values, "seconds": 10**400}))
+    with pytest.raises(DataError, match="seconds: expected a finite number"):
+        harness.read_run(tmp_path)
     path.write_text(json.dumps({**values, "features": {"mirrored": True}}))
     with pytest.raises(DataError, match="expected exactly the keys"):
         harness.read_run(tmp_path)
