@@ -41,8 +41,8 @@ def summary(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def settings(record: RunRecord) -> dict[str, Any]:
-    """The configuration, and what the preset adds to it."""
-    config, preset = record.config, harness.preset(record.config.name)
+    """The configuration, recipe and features, as the run recorded them."""
+    config = record.config
     return {
         "target_epsilon": config.target_epsilon,
         "target_delta": config.target_delta,
@@ -56,7 +56,8 @@ def settings(record: RunRecord) -> dict[str, Any]:
         "preparation": list(config.preparation),
         "calibration": str(config.calibration),
         "parameters": config.n_params,
-        "preset": str(preset),
+        "recipe": dict(record.recipe),
+        "features": dict(record.features) or None,
     }
 
 
@@ -91,7 +92,8 @@ def main() -> None:
     records = [harness.read_run(directory) for directory in parser.parse_args().directories]
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
-        groups.setdefault((record.source_sha256 + record.class_name, repr(record.config)), []).append(record)
+        told = repr((record.config, dict(record.recipe), dict(record.features)))
+        groups.setdefault((record.source_sha256 + record.class_name, told), []).append(record)
     finished = [group for group in groups.values() if any(record.accuracy is not None for record in group)]
     json.dump([summary(group) for group in finished], sys.stdout, indent=1, allow_nan=False)
     sys.stdout.write("\n")
