@@ -32,6 +32,7 @@ CLOSED_LIST = {
     "versions",
     "metrics",
     "canaries",
+    "features",
 }
 
 
