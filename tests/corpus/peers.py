@@ -1,14 +1,15 @@
 """What peers offer, on every mechanism file: ``python -m tests.corpus.peers`` writes ``reports/catch-matrix/peers.md``.
 
 Written from their published ideas, not their code, but for the columns of jax-privacy, which are the library itself (extra
-``peers``; left out with a note where it is not installed). Nothing of dpaudit is used but the specimens. Each specimen is run
-in a process of its own with a limit: the specimens are ours.
+``peers``; left out with a note where it is not installed). Nothing of dpaudit is used but the specimens and the facts of their
+runs; every batch is one that the interface promises (:mod:`tests.corpus.peer_games`). Each check of each specimen is run in a
+process of its own with a limit: the specimens are ours. A check that raised neither caught nor passed: it is counted apart.
 
-- unit test: as projects test an optimiser of their own: zero gradients give the noise scale (within 10 %), a huge row without
+- unit test: as projects test an optimiser of their own: zero gradients give the noise scale (within 10 %), a huge row next to no
   noise moves the release by at most C/B.
 - record and replay: two neighbouring batches under one seed; the released updates differ by at most C/B (first and last step).
-- one run (Steinke, Nasr and Jagielski 2023, theorem 5.2): fair coins decide which of m one-hot canaries take part in a run of
-  all steps; whether so many right guesses refute the target at 5 %.
+- one run (Steinke, Nasr and Jagielski 2023, theorem 5.2): fair coins decide which of m one-hot canaries are in the dataset of a
+  run of all steps; whether so many right guesses refute the target at 5 %.
 - GDP fit: rates of one threshold with and without a row, as auditing libraries turn them into mu, against the claimed multiplier.
 - jax-privacy CP, GDP: ``CanaryScoreAuditor.epsilon_clopper_pearson`` and ``epsilon_from_gdp`` at 5 % on the scores of the game
   of the GDP fit, against the epsilon of one Gaussian release with the claimed multiplier.
@@ -30,59 +31,70 @@ from typing import Any
 import torch
 from scipy import optimize, stats
 
-from .configs import SHAPES, config
-from .run import FOLDER, Specimen, specimens
+from dpaudit.contract import RunConfig
 
-PAGE = Path(__file__).resolve().parents[2] / "reports" / "catch-matrix" / "peers.md"
+from . import peers_page
+from .configs import config
+from .peer_games import (
+    CANARIES,
+    GAMES,
+    QUIET,
+    Maker,
+    MechanismRaised,
+    maker,
+    ordinary,
+    reason,
+    run_game,
+    seed,
+    step_game,
+    watched_maker,
+    without_last,
+    zeros,
+)
+from .run import Specimen, specimens
+
 LIMIT_SECONDS = 120.0
 LEVEL = 0.05
-_ROWS = 6
-_CANARIES = 100
-_GAMES = 300
+
+Said = dict[str, tuple[str, float]]
+"""By check: ``alarm``, ``passed`` or ``raised (whose): reason``, and processor seconds."""
 
 
-def unit_test(make: Callable[..., Any], run: Any) -> bool:
+def unit_test(make: Maker, run: RunConfig) -> bool:
     """Noise scale at the first step, and the clip of one huge row."""
-    sigma, batch = run.noise_multiplier, run.batch_size
-    releases = torch.stack([_flat(make().clip_and_noise(_rows(0.0), 0, 1)) for _ in range(40)])
-    right_noise = abs(float(releases.std()) * batch / sigma - 1) < 0.1
-    quiet = make(noise_multiplier=0.0).clip_and_noise(_rows(100.0, count=1), 0, 1)
-    return not (right_noise and float(_flat(quiet).norm()) <= 1.001 / batch)
+    releases = torch.stack([make().release(zeros(run)) for _ in range(40)])
+    right_noise = abs(float(releases.std()) * run.batch_size / run.noise_multiplier - 1) < 0.1
+    huge = zeros(run)
+    huge[-1] = ordinary(1, 100.0, torch.Generator().manual_seed(1))[0]
+    quiet = make(noise_multiplier=QUIET).release(huge)
+    return not (right_noise and float(quiet.norm()) <= 1.001 / run.batch_size)
 
 
-def record_and_replay(make: Callable[..., Any], run: Any) -> bool:
-    """The same seed with and without a row, at two steps."""
-    for step in (0, run.total_steps - 1):
-        moved = []
-        for count in (_ROWS, _ROWS + 1):
-            torch.manual_seed(7)
-            moved.append(_flat(make().clip_and_noise(_rows(5.0, count=count), step, run.epoch_of(step))))
-        if not float((moved[0] - moved[1]).norm()) <= 1.001 / run.batch_size:
-            return True
-    return False
+def record_and_replay(make: Maker, run: RunConfig) -> bool:
+    """The same seed with and without a row, at the first and the last step of a run."""
+    return not all(_moved(make, run, step) <= 1.001 / run.batch_size for step in (0, run.total_steps - 1))
 
 
-def run_game(make: Callable[..., Any], run: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of canaries on coordinates of their own after one run of all steps, and the coins that put them in."""
-    generator = torch.Generator().manual_seed(3)
-    coins = torch.rand(_CANARIES, generator=generator) < 0.5
-    mechanism, total = make(), sum(math.prod(shape) for shape in SHAPES)
-    score = torch.zeros(_CANARIES)
-    torch.manual_seed(11)
-    for step in range(run.total_steps):
-        drawn = (torch.rand(_CANARIES, generator=generator) < run.sampling_probability) & coins
-        rows = torch.eye(total)[:_CANARIES][drawn] * 10
-        score += _flat(mechanism.clip_and_noise(_shaped(rows), step, run.epoch_of(step)))[:_CANARIES]
-    return score, coins
+def _moved(make: Maker, run: RunConfig, last: int) -> float:
+    """By how much one row in the batch of one step moves that step's release, all else and all seeds the same."""
+    releases = []
+    for present in (True, False):
+        generator, mechanism = torch.Generator().manual_seed(1), make()
+        seed(7)
+        for _ in range(last):
+            mechanism.release(ordinary(run.batch_size, 5.0, generator))
+        rows = ordinary(run.batch_size, 5.0, generator)
+        releases.append(mechanism.release(rows if present else without_last(rows, run)))
+    return float((releases[0] - releases[1]).norm())
 
 
-def one_run(make: Callable[..., Any], run: Any) -> bool:
+def one_run(make: Maker, run: RunConfig) -> bool:
     """Guesses of the highest and the lowest scores of one run."""
     score, coins = run_game(make, run)
     order = score.argsort(descending=True)
-    guessed = _CANARIES // 4
+    guessed = CANARIES // 4
     right = int(coins[order[:guessed]].sum() + (~coins[order[-guessed:]]).sum())
-    return refutes(2 * guessed, right, run.target_epsilon, _CANARIES, run.target_delta)
+    return refutes(2 * guessed, right, run.target_epsilon, CANARIES, run.target_delta, LEVEL)
 
 
 def refutes(guesses: int, right: int, epsilon: float, canaries: int, delta: float, level: float = 0.05) -> bool:
@@ -93,48 +105,36 @@ def refutes(guesses: int, right: int, epsilon: float, canaries: int, delta: floa
     return min(1.0, beta + 2 * canaries * delta * max(0.0, worst)) < level
 
 
-def step_game(make: Callable[..., Any], run: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coordinate 0 of the first release with a row on it, and without."""
-    row = torch.zeros(1, sum(math.prod(shape) for shape in SHAPES))
-    row[0, 0] = 10.0
-    others = torch.zeros(_ROWS, row.shape[1])
-    absent = torch.stack([_flat(make().clip_and_noise(_rows(0.0), 0, 1))[0] for _ in range(_GAMES)])
-    present = torch.stack(
-        [_flat(make().clip_and_noise(_shaped(torch.cat([others, row])), 0, 1))[0] for _ in range(_GAMES)]
-    )
-    return present, absent
-
-
-def gdp_fit(make: Callable[..., Any], run: Any) -> bool:
+def gdp_fit(make: Maker, run: RunConfig) -> bool:
     """mu from rates of a threshold at the middle, upper 95 % limits, against that of the claimed multiplier."""
     present, absent = step_game(make, run)
     half = 0.5 / run.batch_size
     false, missed = int((absent > half).sum()), int((present <= half).sum())
-    upper = [float(stats.beta.ppf(0.975, k + 1, _GAMES - k)) if k < _GAMES else 1.0 for k in (false, missed)]
+    upper = [float(stats.beta.ppf(0.975, k + 1, GAMES - k)) if k < GAMES else 1.0 for k in (false, missed)]
     mu = float(stats.norm.isf(upper[0]) - stats.norm.ppf(upper[1]))
     return mu > 1 / run.noise_multiplier
 
 
-def jax_clopper_pearson(make: Callable[..., Any], run: Any) -> bool:
+def jax_clopper_pearson(make: Maker, run: RunConfig) -> bool:
     """jax-privacy's bound at any threshold, Bonferroni over them."""
     auditor = _auditor(*step_game(make, run))
     return float(auditor.epsilon_clopper_pearson(LEVEL, run.target_delta)) > gaussian_epsilon(run)
 
 
-def jax_gdp(make: Callable[..., Any], run: Any) -> bool:
+def jax_gdp(make: Maker, run: RunConfig) -> bool:
     """jax-privacy's GDP estimate."""
     auditor = _auditor(*step_game(make, run))
     return float(auditor.epsilon_from_gdp(LEVEL, run.target_delta)) > gaussian_epsilon(run)
 
 
-def jax_one_run(make: Callable[..., Any], run: Any) -> bool:
+def jax_one_run(make: Maker, run: RunConfig) -> bool:
     """jax-privacy's one-run bound against the target of the whole run."""
     score, coins = run_game(make, run)
     auditor = _auditor(score[coins], score[~coins])
     return float(auditor.epsilon_one_run(LEVEL, run.target_delta)) > run.target_epsilon
 
 
-def gaussian_epsilon(run: Any) -> float:
+def gaussian_epsilon(run: RunConfig) -> float:
     """Epsilon of one release with the claimed multiplier at the target's delta (Balle and Wang 2018, theorem 5)."""
     mu = 1 / run.noise_multiplier
 
@@ -151,158 +151,97 @@ def _auditor(inside: torch.Tensor, outside: torch.Tensor) -> Any:
     return CanaryScoreAuditor(inside.double().numpy(), outside.double().numpy())
 
 
-PEERS: dict[str, Callable[..., bool]] = {
+Check = Callable[[Maker, RunConfig], bool]
+
+PEERS: dict[str, Check] = {
     "unit test": unit_test,
     "record and replay": record_and_replay,
     "one run": one_run,
     "GDP fit": gdp_fit,
 }
-FROM_JAX: dict[str, Callable[..., bool]] = {
+FROM_JAX: dict[str, Check] = {
     "jax-privacy CP": jax_clopper_pearson,
     "jax-privacy GDP": jax_gdp,
     "jax-privacy one run": jax_one_run,
 }
-ASSUMES = {
-    "unit test": "that the first release is the clipped sum plus noise over B, with noise of one scale in every coordinate, and "
-    "that noise multiplier 0 gives a release without noise",
-    "record and replay": "that the release is linear in the sum and draws the same random numbers on both batches, so that a row "
-    "moves it by at most C/B",
-    "one run": "that a release is a float tensor that a row moves at its own coordinate, for batches of any size",
-    "GDP fit": "that the first release is the mean over B with Gaussian noise, thresholded in the middle",
-    "jax-privacy CP": "nothing beyond the two sets of scores; independent games at 5 %",
-    "jax-privacy GDP": "that scores are Gaussian; it takes the best threshold of the sample, so 5 % is not its level",
-    "jax-privacy one run": "independent inclusion coins",
-}
+CONTROLLED = ("default", "sparse", "long")
+"""Runs of the control: an example is in 0.8, 5 and 5 of their batches on average."""
 
 
 @functools.cache
-def peers() -> dict[str, Callable[..., bool]]:
+def peers() -> dict[str, Check]:
     """Those that can be run here."""
     return PEERS | (FROM_JAX if importlib.util.find_spec("jax_privacy") else {})
 
 
-def _rows(norm: float, count: int = _ROWS) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    rows = torch.randn(_ROWS + 1, sum(math.prod(shape) for shape in SHAPES), generator=generator)[:count]
-    return _shaped(norm * rows / rows.norm(dim=1, keepdim=True))
+def judge(check: Check, load: Callable[[], Maker], run: RunConfig) -> tuple[str, float]:
+    """What one check says of one mechanism, and its processor seconds."""
+    started = time.process_time()
+    seed(0)
+    try:
+        word = "alarm" if check(load(), run) else "passed"
+    except MechanismRaised as error:
+        word = f"raised (mechanism): {error}"
+    except Exception as error:
+        word = f"raised (check): {reason(error)}"
+    return word, time.process_time() - started
 
 
-def _shaped(rows: torch.Tensor) -> list[torch.Tensor]:
-    parts = rows.split([math.prod(shape) for shape in SHAPES], dim=1)
-    return [part.reshape(len(rows), *shape) for part, shape in zip(parts, SHAPES, strict=True)]
+def _send(name: str, specimen: Specimen, pipe: Any) -> None:
+    run = config(specimen.config)
+    pipe.send(judge(peers()[name], lambda: maker(specimen, run), run))
 
 
-def _flat(update: Any) -> torch.Tensor:
-    return torch.cat([part.detach().reshape(-1).float() for part in update])
-
-
-def _maker(specimen: Specimen, run: Any) -> Callable[..., Any]:
-    found = importlib.util.spec_from_file_location("specimen", FOLDER / "mechanisms" / specimen.path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-
-    def make(noise_multiplier: float = run.noise_multiplier) -> Any:
-        return module.DPMechanism(
-            run.max_grad_norm, noise_multiplier, 202, run.dataset_size, run.batch_size, run.epochs, run.target_epsilon,
-            run.target_delta,
-        )  # fmt: skip
-
-    return make
-
-
-def verdicts(specimen: Specimen) -> dict[str, tuple[str, float]]:
-    """What each peer says of a specimen, and its processor seconds."""
-    run, said = config(specimen.config), {}
-    for name, peer in peers().items():
-        started = time.process_time()
-        torch.manual_seed(0)
-        try:
-            alarm = "alarm" if peer(_maker(specimen, run), run) else "passed"
-        except Exception as error:
-            alarm = f"raised {type(error).__name__}"
-        said[name] = (alarm, time.process_time() - started)
+def isolated(name: str, specimen: Specimen, limit: float = LIMIT_SECONDS) -> tuple[str, float]:
+    """The same in a process of its own; whose fault it is when that is cut off at the limit stays open."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_send, args=(name, specimen, there), daemon=True)
+    process.start()
+    there.close()
+    try:
+        said = here.recv() if here.poll(limit) else (f"raised (limit): not done in {limit:.0f} s", limit)
+    except EOFError:
+        said = ("raised (mechanism): ended the process", 0.0)
+    process.kill()
+    process.join()
     return said
 
 
-def _send(specimen: Specimen, pipe: Any) -> None:
-    pipe.send(verdicts(specimen))
+def isolated_verdicts(specimen: Specimen) -> Said:
+    """What each check says of a specimen."""
+    config(specimen.config)  # calibrated once, before the forks
+    return {name: isolated(name, specimen) for name in peers()}
 
 
-def isolated_verdicts(specimen: Specimen) -> dict[str, tuple[str, float]]:
-    """The same from a process of its own; one that ends or hangs raised at every peer."""
-    here, there = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_send, args=(specimen, there), daemon=True)
-    process.start()
-    there.close()
-    said = None
-    try:
-        if here.poll(LIMIT_SECONDS):
-            said = here.recv()
-    except EOFError:
-        pass
-    process.kill()
-    process.join()
-    return said or dict.fromkeys(peers(), ("raised (the process ended)", 0.0))
+class WithoutNoise:
+    """The control: clips, sums, divides by B, and adds nothing."""
+
+    def __init__(self, *facts: Any) -> None:
+        self.bound, self.batch_size = facts[0], facts[4]
+
+    def clip_and_noise(self, per_sample_grads: list[torch.Tensor], step: int, epoch: int) -> list[torch.Tensor]:
+        """The release."""
+        norms = torch.cat([grad.flatten(1) for grad in per_sample_grads], dim=1).norm(dim=1)
+        weights = (self.bound / norms.clamp(min=1e-12)).clamp(max=1.0)
+        return [torch.tensordot(weights, grad, dims=1) / self.batch_size for grad in per_sample_grads]
 
 
-def summary(rows: list[dict[str, Any]]) -> list[str]:
-    """One line a peer."""
-    lines = ["| peer | broken caught | sound: false alarms | processor s a specimen |", "|---|---|---|---|"]
-    for name in rows[0]["said"]:
-        broken = [row["said"][name] for row in rows if not row["sound"]]
-        sound = [row["said"][name] for row in rows if row["sound"]]
-        seconds = sum(row["said"][name][1] for row in rows) / len(rows)
-        caught, false = sum(word != "passed" for word, _ in broken), sum(word != "passed" for word, _ in sound)
-        lines.append(f"| {name} | {caught} of {len(broken)} | {false} of {len(sound)} | {seconds:.2f} |")
-    return lines
+def control(run: RunConfig) -> Said:
+    """What each check says of a release without noise, which any check ought to catch."""
+    return {name: judge(check, lambda: watched_maker(WithoutNoise, run), run) for name, check in peers().items()}
 
 
-def false_alarms(rows: list[dict[str, Any]]) -> list[str]:
-    """For each peer with alarms on sound specimens: what it assumes, and on which."""
-    lines = []
-    for name in rows[0]["said"]:
-        alarmed = [row for row in rows if row["sound"] and row["said"][name][0] != "passed"]
-        if alarmed:
-            which = ", ".join(
-                row["path"].removesuffix(".py")
-                + ("" if row["said"][name][0] == "alarm" else f" ({row['said'][name][0]})")
-                for row in alarmed
-            )
-            lines.append(f"- **{name}** assumes {ASSUMES[name]}. Not so in, or by chance: {which}.")
-    return lines or ["None."]
-
-
-def page(rows: list[dict[str, Any]]) -> str:
-    """``peers.md``."""
-    names = list(rows[0]["said"])
-    missing = "" if set(FROM_JAX) <= set(names) else " jax-privacy was not installed: its columns are left out."
-    return "\n".join(
-        [
-            "# The same corpus under what peers offer",
-            "",
-            "Written by `python -m tests.corpus.peers`; its head says what each peer is. Columns of jax-privacy are the library "
-            "itself (2.0.0), the others are written from published ideas." + missing,
-            f"All {len(rows)} mechanism files, each in a process of its own. A specimen on which a check raised counts as an "
-            "alarm. Statistical checks are at 5 %, one look each; dpaudit's own gate rejects at 1e-6.",
-            "",
-            *summary(rows),
-            "",
-            "## False alarms: what a check assumes",
-            "",
-            *false_alarms(rows),
-            "",
-            "## All",
-            "",
-            f"| specimen | {' | '.join(names)} |",
-            "|---|" + "---|" * len(names),
-            *(
-                f"| {row['path'].removesuffix('.py')} | {' | '.join(row['said'][name][0] for name in names)} |"
-                for row in rows
-            ),
-            "",
-        ]
+def ceiling() -> tuple[str, ...]:
+    """What the games of jax-privacy's Clopper-Pearson bound can show at most; a paragraph, or none without the library."""
+    if "jax-privacy CP" not in peers():
+        return ()
+    run = config("default")
+    apart = _auditor(torch.ones(GAMES), torch.zeros(GAMES))
+    most = float(apart.epsilon_clopper_pearson(LEVEL, run.target_delta))
+    return (
+        f"With {GAMES} games a side jax-privacy's Clopper-Pearson bound cannot exceed {most:.1f}, and one release with the "
+        f"multiplier of the usual run spends {gaussian_epsilon(run):.1f}: too few games for an alarm there.",
+        "",
     )
 
 
@@ -312,16 +251,22 @@ def main() -> int:
     parser.add_argument("--only", default="", help="part of a path; prints, and leaves the page as it is")
     parser.add_argument("--out", help="also write what each said as JSON")
     arguments = parser.parse_args()
-    if "jax-privacy CP" in peers():
+    if set(FROM_JAX) <= set(peers()):
         from jax_privacy import auditing  # noqa: F401 - once, before the forks
-    rows = [{"path": one.path, "sound": one.sound, "said": isolated_verdicts(one)} for one in specimens(arguments.only)]
+    rows = []
+    for one in specimens(arguments.only):
+        rows.append({"path": one.path, "sound": one.sound, "said": isolated_verdicts(one)})
+        if sys.stderr.isatty():
+            print(f"\r{len(rows)} {one.path:60}", end="", file=sys.stderr)
     if not rows:
         parser.error(f"no specimen's path contains {arguments.only!r}")
     if arguments.out:
         Path(arguments.out).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if not arguments.only:
-        PAGE.write_text(page(rows), encoding="utf-8")
-    print("\n".join(summary(rows)))
+        controls = {name: control(config(name)) for name in CONTROLLED}
+        text = peers_page.page(rows, controls, set(FROM_JAX) <= set(peers()), ceiling())
+        peers_page.PAGE.write_text(text, encoding="utf-8")
+    print("\n".join(peers_page.summary(rows)))
     return 0
 
 

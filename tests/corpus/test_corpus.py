@@ -101,23 +101,6 @@ def test_the_epsilon_of_one_release_is_that_of_the_library():
     assert peers.gaussian_epsilon(run) == pytest.approx(accountant.get_epsilon(run.target_delta), rel=1e-3)
 
 
-def test_the_peers_page_is_of_every_mechanism_file():
-    text = peers.PAGE.read_text(encoding="utf-8")
-    assert all(f"| {one.path.removesuffix('.py')} |" in text for one in specimens())
-    assert f"All {len(specimens())} mechanism files" in text
-
-
-def test_every_peer_says_what_it_assumes_and_a_raise_counts_as_an_alarm():
-    names = {**peers.PEERS, **peers.FROM_JAX}
-    assert set(peers.ASSUMES) == set(names)
-    rows = [
-        {"path": "a/broken.py", "sound": False, "said": {"one run": ("raised TypeError", 1.0)}},
-        {"path": "a/clean.py", "sound": True, "said": {"one run": ("raised ValueError", 3.0)}},
-    ]
-    assert peers.summary(rows)[-1] == "| one run | 1 of 1 | 1 of 1 | 2.00 |"
-    assert "a/clean (raised ValueError)" in peers.false_alarms(rows)[0]
-
-
 @WHOLE
 @pytest.mark.parametrize("specimen", specimens(), ids=lambda specimen: specimen.path)
 def test_no_verdict_is_wrong(specimen):
