@@ -8,8 +8,8 @@ PAGE = Path(__file__).resolve().parents[2] / "reports" / "catch-matrix" / "peers
 ASSUMES = {
     "unit test": "that the first release is the clipped sum plus noise over B, with noise of one scale in every coordinate that "
     "grows with the noise multiplier it is given",
-    "record and replay": "that the release is linear in the sum and draws the same random numbers from seeded global generators "
-    "on both batches, so that a row moves it by at most C/B",
+    "record and replay": "that the release is linear in the sum, with the one bound C at every step and to 0.1 %, and draws the "
+    "same random numbers from seeded global generators on both batches, so that a row moves it by at most C/B",
     "one run": "that the coins are fair and independent and a release is higher at the coordinate of a row that took part",
     "GDP fit": "that the first release is the mean over B with Gaussian noise, thresholded in the middle",
     "jax-privacy CP": "independent games at 5 % and, by the epsilon it is held to, that one release spends what one Gaussian of "
@@ -118,7 +118,8 @@ def page(
             "## Control: the clipped mean without any noise",
             "",
             "What the checks could find at all, in the runs of the corpus. In the usual run (`default`) an example is in 0.8 of "
-            "the 40 batches on average and often in none, so one run of it tells little about who took part even without noise.",
+            "the 40 batches on average and often in none, so one run of it tells little about who took part even without noise. "
+            "Record and replay does not look at the noise.",
             "",
             *notes,
             *controlled(controls),
