@@ -1,5 +1,7 @@
 """The rule for the expected batch under a cap on rows."""
 
+import math
+
 import pytest
 from scipy.stats import binom
 
@@ -14,13 +16,27 @@ def test_the_designed_setting():
 
 
 @pytest.mark.parametrize(
-    ("rows", "size", "steps"), [(256, 50000, 5850), (4096, 60000, 586), (16, 1000, 60), (32, 1797, 500)]
+    ("rows", "size", "steps"),
+    [(256, 50000, 5850), (4096, 60000, 586), (16, 1000, 60), (32, 1797, 500), (1, 1000, 7), (2, 3, 7), (999, 1000, 100)],
 )
-def test_truncation_is_as_rare_as_promised_and_the_rounding_small(rows, size, steps):
+def test_it_is_the_largest_of_two_digits_that_keeps_the_promise(rows, size, steps):
+    """By the binomial law itself: it keeps the promise, and one more unit of the second digit breaks it."""
     expected = rounded_expected_batch(rows, size, steps)
-    assert steps * binom.sf(rows - 1, size - 1, expected / size) <= 1e-4
-    larger = expected * 1.12  # two significant digits give away at most 10 %
-    assert steps * binom.sf(rows - 1, size - 1, larger / size) > 1e-4
+    assert expected == float(f"{expected:.1e}")
+    assert _cut(rows, size, steps, expected) <= 1e-4
+    assert _cut(rows, size, steps, expected + 10.0 ** (math.floor(math.log10(expected)) - 1)) > 1e-4
+
+
+def _cut(rows, size, steps, expected):
+    return steps * binom.sf(rows - 1, size - 1, expected / size)
+
+
+@pytest.mark.parametrize(("size", "steps"), [(2, 3), (1000, 1), (60000, 7), (60000, 10**9)])
+def test_one_row_in_closed_form(size, steps):
+    """With one row, every other row that is drawn cuts: 1 - (1 - p)^(N - 1) = 1e-4 / T. The least rows, steps and size."""
+    root = -size * math.expm1(math.log1p(-1e-4 / steps) / (size - 1))
+    exponent = math.floor(math.log10(root)) - 1
+    assert rounded_expected_batch(1, size, steps) == float(f"{math.floor(root / 10.0**exponent)}e{exponent}")
 
 
 def test_it_costs_nothing_visible():
@@ -34,6 +50,7 @@ def test_it_costs_nothing_visible():
 
 def test_full_batch_is_never_cut():
     assert rounded_expected_batch(64, 64, 10) == 64
+    assert rounded_expected_batch(128, 128, 10) == 128
 
 
 @pytest.mark.parametrize("arguments", [(0, 10, 1), (11, 10, 1), (5, 10, 0)])

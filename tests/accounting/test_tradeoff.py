@@ -2,6 +2,7 @@
 
 import time
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -21,6 +22,18 @@ def test_exact_gaussian_lies_between(relation, mu):
     assert (low <= exact + 1e-12).all()
     assert (high >= exact - 1e-12).all()
     np.testing.assert_allclose(low, high, atol=2e-3)
+
+
+def test_deltas_of_an_exact_gaussian_enclose_it_narrowly():
+    """Against mpmath: either side lies on its own side of the exact delta, at most 1.5e-12 away."""
+    trace = EventTrace(cell=Cell(), sampling_probability=1.0, sigmas=(10.0,) * 100)
+    epsilons = np.array([0.0, 0.5, 2.0, 5.0])
+    with mpmath.workdps(40):
+        exact = [mpmath.ncdf(0.5 - eps) - mpmath.exp(eps) * mpmath.ncdf(-0.5 - eps) for eps in map(mpmath.mpf, epsilons)]
+        low, high = (delta_at(trace, epsilons, pessimistic=side) for side in (False, True))
+        for below, truth, above in zip(low, exact, high, strict=True):
+            assert 0 < truth - below < 1.5e-12
+            assert 0 < above - truth < 1.5e-12
 
 
 @pytest.mark.parametrize("relation", [Relation.ADD_REMOVE, Relation.REPLACE_ONE])
