@@ -106,8 +106,10 @@ def unamplified_mu(trace: EventTrace) -> float:
     """mu of the Gaussian that dominates the trace if every step surely used the row: sound for every cell but shuffle.
 
     Two rows can trade places in a batch of bounded size, and a replaced row moves by up to 2 S: reach 2 but for
-    Poisson without replacement.
+    Poisson without replacement. A step without noise makes it infinite.
     """
-    precision = math.fsum(sigma**-2 for sigma in (*trace.sigmas, *trace.preparation) if sigma > 0)
+    if 0 in trace.sigmas:
+        return math.inf
+    precision = math.fsum(sigma**-2 for sigma in (*trace.sigmas, *trace.preparation))
     reach = 1.0 if trace.cell.sampler is Sampler.POISSON and trace.cell.relation is not Relation.REPLACE_ONE else 2.0
     return reach * math.sqrt(precision)

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpaudit.accounting import epsilon_bracket, rdp_epsilon
-from dpaudit.accounting.cells import ANSWERED
+from dpaudit.accounting.cells import ANSWERED, unamplified_mu
 from dpaudit.accounting.epsilon import upper_end
 from dpaudit.accounting.gaussian_curve import gaussian_epsilon
+from dpaudit.accounting.renyi import _rounded_down
 from dpaudit.contract import Cell, EventTrace, Relation, Rows, Sampler, UnsupportedCellError, UsageError
 
 DELTA = 1e-5
@@ -83,6 +84,15 @@ def test_without_sampling_it_is_the_exact_gaussian(relation, reach):
     assert bracket.relative_width < 1e-8
 
 
+def test_the_gaussian_without_amplification_counts_every_step():
+    assert unamplified_mu(trace(0.1, (3.0, 4.0, math.inf), preparation=(12.0,))) == pytest.approx(
+        math.hypot(1 / 3, 1 / 4, 1 / 12)
+    )
+    assert unamplified_mu(trace(0.1, (4.0,), Relation.REPLACE_ONE)) == 0.5
+    assert unamplified_mu(trace(0.1, (4.0,), Relation.ZERO_OUT, Sampler.TRUNCATED_POISSON)) == 0.5
+    assert unamplified_mu(trace(0.1, (1.0, 0.0))) == math.inf
+
+
 def test_nearly_no_sampling_approaches_the_exact_gaussian():
     """The same pair through the whole machinery: q just below 1."""
     bracket = epsilon_bracket(trace(1 - 1e-12, (3.0,) * 4), DELTA)
@@ -116,6 +126,40 @@ def test_renyi_without_replacement_reproduces_the_library_number():
     """dp-accounting 0.6 prints 4.644 for noise 0.6508 in units of the distance that a replacement moves the sum, that is 2 S."""
     more = {"batch_size": 256, "dataset_size": 60000, "sampler": Sampler.FIXED_SIZE, "relation": Relation.REPLACE_ONE}
     assert rdp_epsilon(trace(256 / 60000, (2 * 0.6508,) * 1170, **more), DELTA) == pytest.approx(4.644, abs=5e-4)
+
+
+@pytest.mark.parametrize("count", [257, 1000, 5000])
+def test_renyi_rounds_many_sigmas_down_by_little(count):
+    """At most 256 levels, each a sigma of the schedule, none above the sigmas that it stands for."""
+    sigmas = np.sort(np.random.default_rng(3).uniform(0.5, 4.0, count))
+    levels = _rounded_down(sigmas.tolist())
+    standing = np.repeat([sigma for sigma, _ in levels], [times for _, times in levels])
+    assert len(levels) <= 256
+    assert (standing <= sigmas).all()
+    assert (standing >= sigmas * (sigmas[0] / sigmas[-1]) ** (1 / 256) * (1 - 1e-12)).all()
+
+
+def test_renyi_keeps_few_sigmas_as_they_are():
+    assert _rounded_down([2.0, 1.0, 1.0001, 1.0]) == [(1.0, 2), (1.0001, 1), (2.0, 1)]
+    assert _rounded_down([1.5] * 3) == [(1.5, 3)]
+    assert _rounded_down([]) == []
+
+
+@pytest.mark.parametrize("delta", [-0.1, 1.1, math.nan])
+def test_renyi_refuses_what_is_no_delta(delta):
+    with pytest.raises(UsageError, match="rdp_epsilon: delta must lie in"):
+        rdp_epsilon(trace(0.1, (1.0,)), delta)
+
+
+def test_renyi_of_little_and_of_much():
+    assert rdp_epsilon(trace(0.1, (math.inf, math.inf)), DELTA) == 0.0
+    assert rdp_epsilon(trace(0.1, (1.0, math.inf)), DELTA) == rdp_epsilon(trace(0.1, (1.0,)), DELTA) > 0
+    assert rdp_epsilon(trace(0.1, (1.0, 0.0)), DELTA) == math.inf
+    assert rdp_epsilon(trace(0.1, (1.0,)), 0.0) == math.inf
+    for delta in (0.5, 1.0):
+        assert rdp_epsilon(trace(0.1, (1.0,)), delta) >= 0
+    with pytest.raises(UnsupportedCellError, match="use epsilon_bracket"):
+        rdp_epsilon(trace(0.1, (1.0,), Relation.REPLACE_ONE), DELTA)
 
 
 def test_every_other_cell_is_refused_with_the_reason():

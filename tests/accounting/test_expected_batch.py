@@ -17,7 +17,15 @@ def test_the_designed_setting():
 
 @pytest.mark.parametrize(
     ("rows", "size", "steps"),
-    [(256, 50000, 5850), (4096, 60000, 586), (16, 1000, 60), (32, 1797, 500), (1, 1000, 7), (2, 3, 7), (999, 1000, 100)],
+    [
+        (256, 50000, 5850),
+        (4096, 60000, 586),
+        (16, 1000, 60),
+        (32, 1797, 500),
+        (1, 1000, 7),
+        (2, 3, 7),
+        (999, 1000, 100),
+    ],
 )
 def test_it_is_the_largest_of_two_digits_that_keeps_the_promise(rows, size, steps):
     """By the binomial law itself: it keeps the promise, and one more unit of the second digit breaks it."""

@@ -1,5 +1,6 @@
 """Every cell's golden number, from tests/golden/accounting.toml, which names the source and the tolerance of each."""
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from dpaudit.accounting import (
     honest_noise_factor,
     rdp_epsilon,
 )
-from dpaudit.contract import Cell, EventTrace, Relation, Rows, Sampler
+from dpaudit.accounting.benchmark_formula import ORDERS
+from dpaudit.contract import Cell, EventTrace, Relation, Rows, Sampler, UsageError
 
 GOLDEN = tomllib.loads((Path(__file__).parents[1] / "golden" / "accounting.toml").read_text(encoding="utf-8"))
 DELTA = 1e-5
@@ -67,6 +69,19 @@ def test_the_invalid_formula_claims_less_than_a_proved_lower_end():
     trace = EventTrace(cell=Cell(), sampling_probability=256 / 60000, sigmas=(0.2385,) * 1170)
     claimed = benchmark_epsilon(sampling_probability=256 / 60000, sigma=0.2385, steps=1170, delta=DELTA)
     assert epsilon_bracket(trace, DELTA).lower > 28 * claimed
+
+
+def test_the_orders_of_the_invalid_formula():
+    orders = [1 + tenths / 10 for tenths in range(1, 100)] + list(range(12, 64))
+    assert ORDERS.tolist() == orders
+
+
+@pytest.mark.parametrize(
+    ("sigma", "delta"), [(0.0, 1e-5), (-1.0, 1e-5), (1.0, 0.0), (1.0, 1.0), (math.nan, 1e-5), (1.0, 2.0)]
+)
+def test_the_invalid_formula_refuses_what_it_cannot_take(sigma, delta):
+    with pytest.raises(UsageError, match="benchmark formula: expected sigma > 0 and 0 < delta < 1"):
+        benchmark_epsilon(sampling_probability=0.1, sigma=sigma, steps=10, delta=delta)
 
 
 def test_the_invalid_formula_also_over_noises():

@@ -120,6 +120,13 @@ def test_renyi_is_above_and_knows_the_release() -> None:
     assert rdp_epsilon(with_release, DELTA) > max(upper, rdp_epsilon(without, DELTA))
 
 
+def test_renyi_charges_a_release_as_an_unsampled_step_and_twice_its_reach_if_rows_are_replaced() -> None:
+    release = dataclasses.replace(trace(), sigmas=(math.inf,))
+    assert rdp_epsilon(release, DELTA) == rdp_epsilon(trace(q=1.0, sigma=5.0, steps=1, preparation=()), DELTA)
+    replaced = trace(sampler=Sampler.FIXED_SIZE, rows=Rows.CONSTANT, relation=Relation.REPLACE_ONE, preparation=(10.0,))
+    assert rdp_epsilon(dataclasses.replace(replaced, sigmas=(math.inf,)), DELTA) == rdp_epsilon(release, DELTA)
+
+
 def test_calibration_pays_for_the_release_and_the_factor_leaves_it_alone() -> None:
     settings = {"target_epsilon": 3.0, "delta": DELTA, "cell": Cell(), "sampling_probability": 0.1365333, "steps": 280}
     plain = calibrate_noise_multiplier(**settings)  # type: ignore[arg-type]

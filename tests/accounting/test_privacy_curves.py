@@ -130,6 +130,28 @@ def test_truncation_probabilities_match_a_simulation():
     assert truncation.inclusion < q
 
 
+def test_truncation_that_cuts_nothing_is_plain_poisson_sampling():
+    whole = Truncation.of(q=0.3, batch_size=10, dataset_size=10)
+    assert (whole.probability, whole.conditional, whole.inclusion) == (0.0, 0.0, 0.3)
+    first = RemoveCurve(q=0.3, mu=1.0)
+    assert whole.curve(first) is first
+    assert Truncation(probability=0.0, conditional=0.5, inclusion=0.3).curve(first) is first
+    assert Truncation(probability=0.5, conditional=0.0, inclusion=0.2).curve(first) is first
+
+
+def test_truncation_that_always_cuts_is_a_swap():
+    always = Truncation.of(q=1.0, batch_size=3, dataset_size=10)
+    assert (always.probability, always.conditional, always.inclusion) == pytest.approx((1.0, 0.3, 0.3))
+    curve, swap = always.curve(RemoveCurve(q=1.0, mu=1.0)), SwapCurve(q=always.conditional, mu=2.0)
+    np.testing.assert_array_equal(curve.excess(EPSILONS), swap.excess(EPSILONS))
+
+
+def test_the_scale_of_a_mixture_is_the_mean_of_its_parts():
+    first, second = RemoveCurve(q=0.1, mu=1.0), SwapCurve(q=0.3, mu=2.0)
+    mixture = MixtureCurve(first=first, second=second, weight=0.2)
+    assert mixture.scale == pytest.approx(0.8 * first.scale + 0.2 * second.scale, rel=1e-14)
+
+
 def test_discrete_curve_is_the_sum_over_outcomes():
     rng = np.random.default_rng(19)
     p, q = rng.dirichlet(np.ones(9)), rng.dirichlet(np.ones(9))

@@ -29,7 +29,9 @@ def test_deltas_of_an_exact_gaussian_enclose_it_narrowly():
     trace = EventTrace(cell=Cell(), sampling_probability=1.0, sigmas=(10.0,) * 100)
     epsilons = np.array([0.0, 0.5, 2.0, 5.0])
     with mpmath.workdps(40):
-        exact = [mpmath.ncdf(0.5 - eps) - mpmath.exp(eps) * mpmath.ncdf(-0.5 - eps) for eps in map(mpmath.mpf, epsilons)]
+        exact = [
+            mpmath.ncdf(0.5 - eps) - mpmath.exp(eps) * mpmath.ncdf(-0.5 - eps) for eps in map(mpmath.mpf, epsilons)
+        ]
         low, high = (delta_at(trace, epsilons, pessimistic=side) for side in (False, True))
         for below, truth, above in zip(low, exact, high, strict=True):
             assert 0 < truth - below < 1.5e-12

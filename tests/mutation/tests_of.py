@@ -48,7 +48,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "dpaudit/accounting/shuffled.py": ("tests/accounting/test_shuffled.py",),
     "dpaudit/accounting/prepared.py": ("tests/accounting/test_prepared.py",),
     "dpaudit/accounting/expected_batch.py": ("tests/accounting/test_expected_batch.py",),
-    "dpaudit/accounting/renyi.py": ("tests/accounting/test_epsilon_bracket.py",),
+    "dpaudit/accounting/renyi.py": ("tests/accounting/test_epsilon_bracket.py", "tests/accounting/test_prepared.py"),
     "dpaudit/accounting/tradeoff.py": ("tests/accounting/test_tradeoff.py",),
     "dpaudit/accounting/interpolation.py": ("tests/accounting/test_schedules.py",),
     "dpaudit/accounting/steps.py": ("tests/accounting/test_schedules.py", "tests/accounting/test_composition.py"),
