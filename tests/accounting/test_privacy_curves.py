@@ -177,6 +177,20 @@ def test_gaussian_epsilon_brackets_the_root(mu, delta):
         assert high / low - 1 < 1e-8
 
 
+def test_gaussian_epsilon_of_a_mean_so_small_that_its_delta_underflows():
+    """The end where the root is sought lies beyond every float's delta. Only the first digit is asked for."""
+    mpmath.mp.dps = 50
+    mu, delta = 1e-14, 1e-16
+    low, high = gaussian_epsilon(mu, delta)
+
+    def exact(epsilon):
+        e, m = mpmath.mpf(epsilon), mpmath.mpf(mu)
+        return mpmath.ncdf(m / 2 - e / m) - mpmath.e**e * mpmath.ncdf(-m / 2 - e / m)
+
+    assert low < high
+    assert exact(1.1 * high) < delta < exact(0.9 * low)
+
+
 def test_gaussian_edges():
     assert gaussian_epsilon(0.0, 1e-5) == (0.0, 0.0)
     assert gaussian_epsilon(1.0, 0.0) == (math.inf, math.inf)
