@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 
 _ROUNDING = 1e-9
 """Relative widening of a closed-form epsilon: the root finder stops at 1e-12, the formula is good to about 1e-13."""
+_TINY = 1e-6
 
 
 def hockey_stick(epsilon: Floats, mu: float) -> Floats:
@@ -37,7 +38,10 @@ def _log_delta(epsilon: float, mu: float) -> float:
 
 
 def gaussian_epsilon(mu: float, delta: float) -> tuple[float, float]:
-    """``(lower, upper)`` around the exact epsilon of a Gaussian mechanism, relative width 2e-9.
+    """``(lower, upper)`` around the exact epsilon of a Gaussian mechanism, relative width 2e-9 for mu of at least ``_TINY``.
+
+    Below that delta is the difference of two numbers that double precision hardly tells apart; the ends are then 0 and the tail bound
+    ``mu^2 / 2 + mu sqrt(-2 log delta)``, which is above epsilon because Phi(-x) is at most e^(-x^2 / 2).
 
     Errors: none. mu = 0 costs nothing; mu = inf, or delta = 0 with mu > 0, has no finite epsilon.
     """
@@ -45,9 +49,12 @@ def gaussian_epsilon(mu: float, delta: float) -> tuple[float, float]:
         return 0.0, 0.0
     if delta <= 0 or math.isinf(mu):
         return math.inf, math.inf
+    log_delta = math.log(delta)
+    tail = mu * mu / 2 + mu * math.sqrt(-2 * log_delta)
+    if mu < _TINY:
+        return 0.0, 0.0 if mu <= delta else tail  # the total variation is at most mu / sqrt(2 pi)
     if float(ndtr(mu / 2) - ndtr(-mu / 2)) <= delta:
         return 0.0, 0.0
-    log_delta = math.log(delta)
-    high = mu * mu / 2 + mu * math.sqrt(-2 * log_delta) + 1e-12  # Phi(-x) <= exp(-x^2 / 2)
+    high = tail + 1e-12
     epsilon = float(brentq(lambda value: _log_delta(value, mu) - log_delta, 0.0, high, xtol=1e-300, rtol=1e-12))
     return epsilon * (1 - _ROUNDING), epsilon * (1 + _ROUNDING)
