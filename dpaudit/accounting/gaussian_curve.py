@@ -40,8 +40,8 @@ def _log_delta(epsilon: float, mu: float) -> float:
 def gaussian_epsilon(mu: float, delta: float) -> tuple[float, float]:
     """``(lower, upper)`` around the exact epsilon of a Gaussian mechanism, relative width 2e-9 for mu of at least ``_TINY``.
 
-    Below that delta is the difference of two numbers that double precision hardly tells apart; the ends are then 0 and the tail bound
-    ``mu^2 / 2 + mu sqrt(-2 log delta)``, which is above epsilon because Phi(-x) is at most e^(-x^2 / 2).
+    Below that, delta is the difference of two numbers that double precision hardly tells apart; the ends are then 0 and the
+    tail bound ``mu^2 / 2 + mu sqrt(-2 log delta)``, which is above epsilon because Phi(-x) is at most e^(-x^2 / 2).
 
     Errors: none. mu = 0 costs nothing; mu = inf, or delta = 0 with mu > 0, has no finite epsilon.
     """
