@@ -6,7 +6,7 @@ held. A candidate could hide a weight of 400, or noise that is no noise, behind 
 where no test would look. While a candidate runs, the table therefore reports here what it simplifies:
 
 - a term that cancels, or nearly (by more than ``SHRINKS``), in a sum. What was once added counts at its largest, however
-  many operations later it is taken off. Beside a Gaussian draw, a term of at most ``SHRINKS`` of its standard deviations may;
+  many operations later it is taken off. Beside a Gaussian draw, a term of at most ``OFFSET`` of its standard deviations may;
 - a factor that is divided by itself;
 - a coefficient that leaves the numbers whose squares float32 can hold;
 - zero times what may be infinite;
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SHRINKS = 64.0
 """By how much a term may shrink against the largest that it was: its error grows as much, to 2^-18 of it."""
 OFFSET = 2.0**8
-"""By how much a public number may exceed the standard deviation of the noise that it is added to: it rounds by 2^-16 of that."""
+"""By how much a number may exceed the standard deviation of the noise that it is added to: it rounds by 2^-16 of that."""
 UNKNOWN_OFFSET = 2.0**16
 """The same for a released number without a range, of which only the factor is known."""
 LARGEST = 2.0**60
@@ -75,7 +75,7 @@ class FloatWatch:
         left = self._sizes(result)
         noise = max((k for t, k in left.items() if t != _CONSTANT and table.kind(t) == "z"), default=0.0)
         for term, size in heights.items():
-            if size > SHRINKS * left.get(term, 0.0) and not self._reach(term) * size <= SHRINKS * noise:
+            if size > SHRINKS * left.get(term, 0.0) and not self._reach(term) * size <= OFFSET * noise:
                 self.depart("a term cancels in a sum, or nearly, where float32 keeps its rounding error")
                 return
         self._raise_heights(result, heights, left)
