@@ -65,7 +65,7 @@ CONFIGURATION = (
     b'[tool.dpaudit]\ntargets = ["a.py"]\npreset = "mnist"\nruns = 2\nlayers = ["static", "replay"]\ntime-limit = 3.5\n'
 )
 EXPECTED = b'["a.py"]\nverdict = "REJECTED"\nrules = ["DPA202"]\n["b.py"]\nverdict = ["ACCEPTED", "INCONCLUSIVE"]\n'
-REPORT = ROOT / "reports" / "scatter" / "mnist" / "report.json"
+REPORT = ROOT / "reports" / "scatter" / "fmnist" / "report.json"
 ATTACK = ROOT / "reports" / "mnist-canaries" / "attack.json"
 
 READERS: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
