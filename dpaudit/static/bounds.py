@@ -88,8 +88,8 @@ def _where_squares_vanish(
 ) -> float:
     """What a row adds whose squares float32 flushes to zero, so that its norm reads 0: ``VANISHING`` times its factor there.
 
-    Without a bound of the factor (a division by the norm alone) nothing is added: that the norm is not 0 is then an assumption
-    that the result states.
+    Where there is no bound of the factor: nothing, if private values that can vanish are divided by, because that they do not
+    is an assumption that the result states; else infinity.
     """
     total = 0.0
     for term in terms:
@@ -98,8 +98,8 @@ def _where_squares_vanish(
         low, high = box[term.variable]
         tiny = {**box, term.variable: (min(low, VANISHING), min(high, VANISHING))}
         factor = BoxEvaluator(table, norms, publics, tiny).of(term.factor)[1]
-        added = term.weight * min(high, VANISHING) * max(factor, 0.0)
-        total += added if math.isfinite(added) else 0.0
+        added = term.weight * min(high, VANISHING) * factor if factor > 0 or math.isnan(factor) else 0.0
+        total += added if math.isfinite(added) else 0.0 if table.divided_by_vanishing else math.inf
     return total
 
 

@@ -170,12 +170,16 @@ class BoxEvaluator:
 
     def _norm(self, x: int, powers: Powers) -> Interval:
         rest, parts = self.norms[x]
-        low, high = self.of(rest, powers) if rest != self.table.zero else (0.0, 0.0)
+        ends = [self.of(rest, powers)] if rest != self.table.zero else []
+        signed = bool(ends) and ends[0][0] < 0
         for variable, coefficient in parts.items():
             merged = dict(powers)
             merged[variable] = merged.get(variable, 0.0) + 1.0
-            ends = self.monomial(tuple(sorted((v, e) for v, e in merged.items() if e != 0)))
-            low, high = low + coefficient * ends[0], high + coefficient * ends[1]
+            square = self.monomial(tuple(sorted((v, e) for v, e in merged.items() if e != 0)))
+            ends.append(interval_product((coefficient, coefficient), square))
+        if signed:
+            return rounded_sum(ends)
+        low, high = sum(e[0] for e in ends), sum(e[1] for e in ends)
         return max(low, 0.0), high
 
     def _where(self, x: int, powers: Powers) -> Interval:

@@ -41,6 +41,7 @@ _CONTAINER_TYPES = (list, dict, tuple, set, str, bytes, frozenset)
 _PASSING = frozenset({list, tuple, dict, enumerate, reversed, set, frozenset})
 """They only hold or order what they are given."""
 _SINKS = frozenset({builtins.print, warnings.warn})
+_PRINTED = frozenset({"sep", "end", "flush", "stacklevel"})
 _TEXTS = frozenset({builtins.str, builtins.repr, builtins.format, builtins.ascii})
 _WRITTEN = (
     int,
@@ -188,6 +189,12 @@ class Calls:
         if (hashable(function) and function in _TEXTS) or isinstance(owner, str):
             for value in (*args, *kwargs.values()):
                 self.check_text(value)
+        if (
+            hashable(function)
+            and function in _SINKS
+            and (set(kwargs) - _PRINTED or any(map(self._is_foreign_sink, args)))
+        ):
+            session.refuse("DPA116", f"{name} hands a text to code of the mechanism's own, where it cannot be followed")
         structural = self._structural(function, args, kwargs)
         if structural is not None:
             return structural[0]
@@ -203,7 +210,14 @@ class Calls:
             return twin(operands, self.hooks.shapes, *args, **kwargs)
         if name in {"array", "asarray", "from_numpy"} and args and isinstance(args[0], ArrayProxy | Tensor):
             return self._converted(name, args)
-        return self._plain_call(function, name, args, kwargs)
+        result = self._plain_call(function, name, args, kwargs)
+        if isinstance(result, set | frozenset) and function not in {set, frozenset}:
+            session.refuse("DPA116", "a set's order differs from process to process; use a list or a tuple")
+        return result
+
+    def _is_foreign_sink(self, value: Any) -> bool:
+        """Whether a value is code or an object of the candidate's own, which would be handed what is printed."""
+        return (value.__module__ if isinstance(value, type) else type(value).__module__) == self.hooks.filename
 
     def _structural(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any] | None:
         """Functions that call others or only hold what they get."""
@@ -278,7 +292,7 @@ class Calls:
 
     def _plain_call(self, function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not is_torch(function):
-            self._check_devices(function, name, (*args, *kwargs.values()))
+            self._check_devices(function, name, (getattr(function, "__self__", None), *args, *kwargs.values()))
         if is_torch(function):
             if is_python(function) and any(self.holds_tracked(a) for a in (*args, *kwargs.values())):
                 # Python code of torch would read a tracked number as a plain float: it gets a tensor.
@@ -302,20 +316,32 @@ class Calls:
 
     def _check_devices(self, function: Any, name: str, values: tuple[Any, ...]) -> None:
         """A device may be kept and passed on; a text or a comparison made of it would tell of the machine."""
-        holds = name in {"append", "extend"} and isinstance(getattr(function, "__self__", None), list)
+        holds = name in {"append", "extend", "values", "items"} and isinstance(
+            getattr(function, "__self__", None), list | dict
+        )
         written = function in _SINKS if hashable(function) else False
         if not (holds or written or getattr(function, "__module__", "") == "logging"):
             for value in values:
                 self.check_device(value)
 
-    def check_device(self, value: Any) -> None:
-        """Refuse what would tell of the device on which the mechanism runs."""
+    def check_device(self, value: Any, depth: int = 0) -> None:
+        """Refuse what would tell of the device on which the mechanism runs, also from inside containers and own objects."""
         if isinstance(value, torch.device):
             _, session = self.hooks.watching()
             session.mark_line()
             session.refuse(
                 "DPA116", "what a device is called tells of the machine; pass devices on, and ask nothing of them"
             )
+        if depth < 6:
+            inner: Any = ()
+            if isinstance(value, list | tuple | set | frozenset):
+                inner = value
+            elif isinstance(value, dict):
+                inner = (*value, *value.values())
+            elif type(value).__module__ == self.hooks.filename:
+                inner = getattr(value, "__dict__", {}).values()
+            for part in inner:
+                self.check_device(part, depth + 1)
 
     def check_text(self, value: Any, depth: int = 0) -> None:
         """Refuse a text that would tell an address in memory, or the device."""

@@ -116,9 +116,11 @@ def rounded_sum(parts: Sequence[Interval]) -> Interval:
     Rounding is monotone, so the smallest result comes of the smallest parts, and is off by a part of their magnitudes; the
     sum of two numbers that float32 holds has the sign that it should.
     """
-    low, high = math.fsum(p[0] for p in parts), math.fsum(p[1] for p in parts)
+    low, high = sum(p[0] for p in parts), sum(p[1] for p in parts)
     if len(parts) == 1:
         return low, high
+    if not (math.isfinite(low) or low == -math.inf) or not (math.isfinite(high) or high == math.inf):
+        return EVERYTHING
     below, above = sum(abs(p[0]) for p in parts), sum(abs(p[1]) for p in parts)
     two = len(parts) == 2
     if not (two and low == 0 and all(map(_is_short, (p[0] for p in parts)))):

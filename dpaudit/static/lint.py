@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from .reach import reach
 from .refusal import Reason
+from .surroundings import bound_names
 
 ALLOWED_IMPORTS = frozenset(
     {
@@ -43,6 +44,8 @@ FORBIDDEN_ATTRIBUTES = frozenset(
         "DisableTorchFunction", "_dispatch", "compile",
     }
 )  # fmt: skip
+_SAME_EVERYWHERE = frozenset({"KeyError", "IndexError", "ZeroDivisionError", "OverflowError", "ValueError"})
+"""Exceptions that no device, version or amount of memory decides about."""
 _RESEEDING = frozenset(
     {"manual_seed", "manual_seed_all", "seed", "set_rng_state", "get_rng_state", "initial_seed", "fork_rng"}
 )
@@ -63,6 +66,7 @@ def lint(source: str | ast.Module) -> tuple[list[Reason], list[Reason]]:
 
 
 def _walk(tree: ast.Module) -> Iterator[Reason]:
+    bound = bound_names(tree)
     for node in ast.walk(tree):
         match node:
             case ast.Import():
@@ -73,7 +77,7 @@ def _walk(tree: ast.Module) -> Iterator[Reason]:
                 for alias in node.names:
                     yield from _import(f"{node.module}.{alias.name}", node.lineno, whole=False)
             case ast.ExceptHandler():
-                yield from _handler(node)
+                yield from _handler(node, bound)
             case ast.Global():
                 yield _reason("DPA106", node.lineno, "global state outlives the step and is not followed")
             case ast.Nonlocal():
@@ -144,13 +148,17 @@ def _import(name: str, line: int, whole: bool = True) -> Iterator[Reason]:
         yield _reason("DPA116", line, f"{name} is not among the modules that the analysis knows")
 
 
-def _handler(node: ast.ExceptHandler) -> Iterator[Reason]:
-    names = [] if node.type is None else [n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)]
-    reraises = any(isinstance(part, ast.Raise) for part in ast.walk(node))
-    broad = node.type is None or {"BaseException", "Exception"} & set(names)
-    if broad and not reraises:
+def _handler(node: ast.ExceptHandler, bound: frozenset[str]) -> Iterator[Reason]:
+    kinds = [] if node.type is None else node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+    names = [kind.id if isinstance(kind, ast.Name) else "another" for kind in kinds]
+    if isinstance(node.body[-1], ast.Raise):
+        return
+    if node.type is None or {"BaseException", "Exception"} & set(names):
         caught = "everything" if node.type is None else " and ".join(names)
         yield _reason("DPA115", node.lineno, f"a handler swallows {caught}: name the exception that is expected")
+    elif not set(names) <= _SAME_EVERYWHERE - bound:
+        caught = " and ".join(names)
+        yield _reason("DPA115", node.lineno, f"a handler swallows {caught}, which another machine raises elsewhere")
 
 
 def _reason(rule: str, line: int, message: str) -> Reason:

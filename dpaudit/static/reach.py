@@ -43,7 +43,8 @@ _EVALUATE = frozenset(
         "load_state_dict_from_url", "fromfile", "from_file", "tofile", "memmap", "genfromtxt", "loadtxt", "fromregex", "save",
         "savez", "savez_compressed", "savetxt", "DataSource", "load_library", "set_printoptions", "set_string_function",
         "frompyfunc", "getLoggerClass", "setLoggerClass", "FileHandler", "basicConfig", "set_default_tensor_type",
-        "set_default_device", "catch_warnings",
+        "set_default_device", "catch_warnings", "addHandler", "addFilter", "Handler", "StreamHandler", "NullHandler", "Formatter",
+        "Filter", "LoggerAdapter", "setLogRecordFactory", "captureWarnings", "addLevelName", "lastResort", "retain_grad",
     }
 )  # fmt: skip
 

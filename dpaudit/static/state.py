@@ -14,6 +14,7 @@ from torch import Tensor
 from .arrays import ArrayProxy
 from .execution import Execution
 from .intervals import Interval
+from .refusal import Reason, Refusal
 from .scalars import Tracked
 from .shape_numbers import ShapeFloat, ShapeInt, is_shape_number, plain_value
 from .step_numbers import Formula, is_step_number
@@ -344,4 +345,8 @@ def prepare(execution: Execution, root: Any, signature: Signature) -> None:
 
 def snapshot(root: Any) -> Any:
     """An independent copy of a mechanism."""
-    return copy.deepcopy(root)
+    try:
+        return copy.deepcopy(root)
+    except RuntimeError as error:
+        reason = Reason(rule="DPA106", line=None, message=f"what the mechanism keeps cannot be copied: {error!s:.120}")
+        raise Refusal(reason) from error

@@ -17,7 +17,7 @@ import torch
 
 from .refusal import Reason
 
-_PREFIXES = ("is_", "get_", "current_", "memory_", "max_memory_", "are_", "set_", "_is_")
+_PREFIXES = ("is_", "get_", "current_", "memory_", "max_memory_", "are_", "set_", "_is_", "register_")
 _OTHERS = frozenset(
     {
         "grad_fn", "layout", "stride", "strides", "storage_offset", "device_count", "data_ptr", "output_nr",
@@ -60,6 +60,10 @@ def surroundings(tree: ast.Module) -> Iterator[Reason]:
                     )
                 elif name in {"type", "index"} and id(node) not in called:
                     yield _reason(node.lineno, f"{name} of a device tells of the machine")
+            case ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress")):
+                yield Reason(
+                    rule="DPA115", line=node.lineno, message="exceptions that another machine may raise are swallowed"
+                )
             case ast.Call(func=ast.Attribute(attr="device")):
                 yield _reason(node.lineno, "a device is named; take that of a gradient")
             case ast.MatchClass() if node.patterns or node.kwd_patterns or not isinstance(node.cls, ast.Name):
@@ -81,6 +85,7 @@ def surroundings(tree: ast.Module) -> Iterator[Reason]:
 def _allowed_sets(tree: ast.Module) -> set[int]:
     """Sets of which only membership, size or what has no order is asked, and names of their types in annotations and tests."""
     found: set[int] = set()
+    bound = bound_names(tree)
 
     def allow(node: ast.AST | None) -> None:
         if node is not None:
@@ -94,9 +99,9 @@ def _allowed_sets(tree: ast.Module) -> set[int]:
                 for op, right in zip(ops, comparators, strict=True):
                     if isinstance(op, ast.In | ast.NotIn):
                         allow(right)
-            case ast.Call(func=ast.Name(id=name), args=[only]) if name in _ORDERLESS:
+            case ast.Call(func=ast.Name(id=name), args=[only], keywords=[]) if name in _ORDERLESS - bound:
                 allow(only)
-            case ast.Call(func=ast.Name(id="isinstance"), args=[_, kinds]):
+            case ast.Call(func=ast.Name(id="isinstance"), args=[_, kinds]) if "isinstance" not in bound:
                 for inner in ast.walk(kinds):
                     found.add(id(inner))
             case ast.arg(annotation=annotation) | ast.AnnAssign(annotation=annotation) if annotation is not None:
@@ -106,6 +111,22 @@ def _allowed_sets(tree: ast.Module) -> set[int]:
             case _:
                 pass
     return found
+
+
+def bound_names(tree: ast.Module) -> frozenset[str]:
+    """Names that the source gives a meaning of its own, anywhere."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
+                found.add(name)
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.add(name)
+            case ast.alias(name=name, asname=asname):
+                found.add(asname or name)
+            case _:
+                pass
+    return frozenset(found)
 
 
 def _is_numeric(node: ast.Set | ast.SetComp) -> bool:

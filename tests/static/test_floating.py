@@ -230,3 +230,21 @@ def test_a_known_number_is_cut_as_an_integer_is():
     """1.5 cast to an integer is 1, also for the analysis."""
     body = HEAD + "q = (torch.zeros_like(n) + 1.5).long().float()\nw = w * q" + TAIL
     assert min(analyse(body).sigma_effective) == pytest.approx(1.2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "w = torch.where(n2 - 5 < -1, 50.0, w)",
+        "w = w - 50 * (n2 - 5).clamp(min=-1.0, max=0.0)",
+        "w = torch.where(torch.minimum(n2 - 5, n2) < -1, 50.0, w)",
+    ],
+)
+def test_a_sum_of_squares_less_a_number_may_be_negative(body):
+    """A row of norm below 2 gets a weight of 50: true in real numbers as well."""
+    squares = "n2 = sum(g.flatten(1).pow(2).sum(1) for g in G)\n"
+    result = analyse(HEAD + squares + body + TAIL)
+    assert result.sigma_effective is None or min(result.sigma_effective) <= 1.2 / 50
+    rows = [torch.full((1, *shape), 0.5) for shape in SMALL]
+    released = mechanism(HEAD + squares + body + TAIL, sigma=0.0).clip_and_noise(rows, 0, 1)
+    assert float(torch.cat([r.flatten() * 256 for r in released]).norm()) > 10

@@ -127,6 +127,16 @@ PAIRS = {
         broken="try:\n    scale = 1.0\nexcept Exception:  #!\n    scale = 1e-9",
         honest="try:\n    scale = 1.0\nexcept ValueError:\n    scale = 1.0",
     ),
+    "a handler of what another machine raises": Pair(
+        rule="DPA115",
+        broken="try:\n    scale = 1.0\nexcept RuntimeError:  #!\n    scale = 1e-9",
+        honest="try:\n    scale = 1.0\nexcept RuntimeError as error:\n    raise ValueError('no scale') from error",
+    ),
+    "a handler under another name": Pair(
+        rule="DPA115",
+        broken="KeyError = RuntimeError\ntry:\n    scale = 1.0\nexcept KeyError:  #!\n    scale = 1e-9",
+        honest="try:\n    scale = 1.0\nexcept KeyError:\n    scale = 1.0",
+    ),
     "a handler of everything": Pair(
         rule="DPA115",
         broken="try:\n    scale = 1.0\nexcept:  #!\n    scale = 1e-9",

@@ -37,6 +37,13 @@ QUESTIONS = [
     "G[0].storage_offset() > 0",
     "G[0].layout != torch.strided",
     "G[0].grad_fn is not None",
+    "[self.m] != [G[0].device]",
+    "(G[0].device,) in [(self.m,)]",
+    "{1: self.m} != {1: G[0].device}",
+    "{(self.m,): 1.0}.get((G[0].device,), 50.0) > 1",
+    "[(self.m,)].count((G[0].device,)) != 1",
+    "max({'a', 'b'}, key=len) == 'c'",
+    "[x for x in {'a': 1}.keys().__class__ and set({'a': 1})][0] == 'c'",
     "list({'a', 'b'})[0] == 'c'",
     "list(set(['a', 'b']))[0] == 'c'",
     "[x for x in {'a': 1}.keys() | {'b': 2}.keys()][0] == 'c'",
@@ -50,6 +57,17 @@ QUESTIONS = [
 ]
 
 STATEMENTS = {
+    "a device that does not meet": "try:\n    x = torch.zeros(1) + G[0].sum(0)\nexcept RuntimeError:\n    w = 50 * w",
+    "a handler that raises at times": (
+        "try:\n    x = torch.zeros(1) + G[0].sum(0)\nexcept Exception:\n    if step < 0:\n        raise\n    w = 50 * w"
+    ),
+    "a suppressed error": "import contextlib\nwith contextlib.suppress(RuntimeError):\n    x = torch.zeros(1) + G[0].sum(0)",
+    "a sorting of its own": "def sorted(x):\n    return list(x)\nif sorted({'a', 'b'})[0] == 'c':\n    w = w * 50",
+    "printed to itself": "print(step, file=self)",
+    "warned through a class of its own": "class Told(UserWarning):\n    pass\nimport warnings\nwarnings.warn(str(step), Told)",
+    "a log that is listened to": "import logging\nclass H(logging.Handler):\n    pass\nlogging.getLogger('x').addHandler(H())",
+    "a hook on a gradient": "self.m = torch.zeros((), requires_grad=True)\nself.m.register_hook(lambda g: g)",
+    "a set by a function": "import operator\nx = list(operator.or_({'a': 1}.keys(), {'b': 1}.keys()))",
     "a class pattern": "hit = 1.0\nmatch G[0].device:\n    case torch.device(type='cuda'):\n        hit = 50.0\nw = w * hit",
     "a pattern of a name": "hit = 1.0\nmatch G[0].device:\n    case self.m:\n        hit = 50.0\nw = w * hit",
     "autocast for everybody": "torch.set_autocast_enabled('cpu', True)",
@@ -63,6 +81,9 @@ STATEMENTS = {
 }
 
 HONEST = {
+    "a missing key": "try:\n    k = {'a': 1.0}['b']\nexcept KeyError:\n    k = 1.0\nw = w * k",
+    "an error passed on": "try:\n    w = w * 1.0\nexcept RuntimeError as error:\n    raise ValueError('failed') from error",
+    "printed": "print('step', step, flush=True)",
     "a device passed on": "d = G[0].device\nw = w * torch.ones((), device=d)",
     "a device kept": "self.m = G[0].device\nw = w.to(self.m)",
     "written in place on its own device": "w = w.to(G[0].device)\nw.mul_(1.0)",
@@ -91,7 +112,7 @@ def test_a_question_about_the_surroundings_is_refused(question):
 def test_a_statement_that_depends_on_the_surroundings_is_refused(name):
     result = analyse(HEAD + textwrap.dedent(STATEMENTS[name]) + "\n" + TAIL)
     assert result.refusal is not None
-    assert result.refusal.rule in {"DPA110", "DPA116"}
+    assert result.refusal.rule in {"DPA110", "DPA115", "DPA116"}
 
 
 @pytest.mark.parametrize("name", HONEST)
