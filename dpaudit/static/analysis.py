@@ -322,6 +322,7 @@ def _assumptions(config: RunConfig, notes: dict[str, int | None]) -> tuple[str, 
     )
     fixed = (
         finite,
+        "gradients are contiguous float32 tensors in a list, all on one device",
         "torch computes what the verified operations mean, to float32 rounding with pairwise or blocked sums",
         "Gaussian draws of torch are independent and standard normal (floating-point attacks on them are not covered)",
         "the schedule is the one that ran here: steps and epochs as the harness numbers them",
