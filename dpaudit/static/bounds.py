@@ -52,12 +52,7 @@ def supremum(
 
     def attained(at: Mapping[int, Interval]) -> float:
         """The upper end at one point, below which no bisection can come."""
-        middle = {v: (_middle(e),) * 2 for v, e in at.items()}
-        evaluator = BoxEvaluator(table, norms, publics, middle)
-        total = 0.0
-        for term in terms:
-            total += interval_product((term.weight,) * 2, evaluator.of(term.factor, ((term.variable, 1.0),)))[1]
-        return total if not math.isnan(total) else math.inf
+        return high({v: (_middle(e),) * 2 for v, e in at.items()})
 
     order = itertools.count()
     queue = [(-high(box), next(order), dict(box))]

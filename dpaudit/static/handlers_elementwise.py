@@ -201,14 +201,7 @@ def _test(name: str, otherwise: float) -> Handler:
     def outcome(o: Operands, x: int) -> int:
         floats, table = o.table.floats, o.table
         nan, infinite = floats.may_be_nan(x), floats.may_be_infinite(x)
-        match name:
-            case "isnan":
-                open_question = nan
-            case "isinf":
-                open_question = nan or infinite
-            case _:
-                open_question = nan or infinite
-        if open_question and table.is_private(x):
+        if (nan or (infinite and name != "isnan")) and table.is_private(x):
             return table.unforeseen(name, x)
         o.session.notes.setdefault("tests for NaN and Inf were taken to find none", table.line)
         return table.constant(otherwise)
