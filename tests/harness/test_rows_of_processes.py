@@ -121,10 +121,13 @@ def data() -> Dataset:
     )
 
 
+NETWORK = build_model("DigitsNet", seed=1)  # before any thread starts: torch's seed belongs to the whole process
+
+
 def release(form: Form, group: ProcessGroup, indices: list[int], data: Dataset) -> tuple[Released, Watched]:
     """One step of one process, with a network of its own."""
     mechanism: Any = Watched()
-    model = copy.deepcopy(build_model("DigitsNet", seed=1))
+    model = copy.deepcopy(NETWORK)
     parts = FormParts(
         mechanism=mechanism,
         model=model,
