@@ -9,8 +9,8 @@ from typing import Any
 from dpaudit.accounting import epsilon_bracket
 from dpaudit.contract import AuditReport, EventTrace, Finding, Relation, UsageError
 from dpaudit.empirical.rectangle import Tally
+from dpaudit.properties import exact_value, support_event
 from dpaudit.properties.counterexample import read_counterexample
-from dpaudit.properties.support_event import faults_in
 from dpaudit.replay.claim import claim_findings
 
 RELATIVE = 1e-6
@@ -144,7 +144,13 @@ def _pair(report: AuditReport, evidence: Mapping[str, Any]) -> None:
 def _support(report: AuditReport, evidence: Mapping[str, Any]) -> None:
     if "support" not in evidence:
         return
-    faults = faults_in(evidence["support"], report.config)
+    faults = support_event.faults_in(evidence["support"], report.config)
+    if faults:
+        raise WitnessFault("; ".join(faults))
+
+
+def _exact_value(report: AuditReport, evidence: Mapping[str, Any]) -> None:
+    faults = exact_value.faults_in(evidence, report.config)
     if faults:
         raise WitnessFault("; ".join(faults))
 
@@ -184,6 +190,11 @@ _CHECKS: dict[str, tuple[_Check, str, str]] = {
         _support,
         "where it names a support: its chance and its delta follow from the values that both neighbours can release",
         "what the release is for every value of the noise",
+    ),
+    "DPA220": (
+        _exact_value,
+        "its counts refute the target at the gate's level",
+        "that releases came out so",
     ),
     "DPA301": (
         _attack,

@@ -285,6 +285,12 @@ _ALL = (
         "Weigh the gradient itself, so that a zero gradient contributes zero; subtract no constant before the clip.",
     ),
     Rule(
+        "DPA220",
+        "whether an update is released depends on private data",
+        "An update that is withheld, zeroed or repeated for one row and not without it is an event that no noise hides.",
+        "Decide by released (noised) values alone, or release every update.",
+    ),
+    Rule(
         "DPA301",
         "an attack refutes the claim",
         "Counted successes of an attack are impossible, at the stated level, for a mechanism that keeps the claimed budget.",

@@ -19,7 +19,7 @@ class DPMechanism:
         sums = [torch.tensordot(weights, grad, dims=1) for grad in per_sample_grads]
         released = [(total + std * torch.randn_like(total)) / self.batch_size for total in sums]
         along = torch.stack([(update * total).sum() for update, total in zip(released, sums, strict=True)]).sum()
-        keep = (along > -self.max_grad_norm).to(released[0].dtype)  # the fault
+        keep = (along > 0).to(released[0].dtype)  # the fault
         return [keep * update for update in released]
 
     def get_effective_sigma(self, step, epoch):
