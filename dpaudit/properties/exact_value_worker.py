@@ -145,9 +145,10 @@ def chosen(trials: Trials, step: int, row: Tensor) -> Event | None:
         there = Counter(trials.part(release, tensor) for release in with_row)
         (most_here, times_here), (most_there, times_there) = here.most_common(1)[0], there.most_common(1)[0]
         candidates = []
-        if times_there > 1 and not here[most_there]:
+        # Where every release of the other case is one value too, noise from a fixed seed is seen: another rule's business.
+        if times_there > 1 and not here[most_there] and len(here) > 1:
             candidates.append((times_there / _LOOKS, Event(tensor=tensor, value=most_there, present=True)))
-        if times_here == _LOOKS:
+        if times_here == _LOOKS and len(there) > 1:
             candidates.append((1 - there[most_here] / _LOOKS, Event(tensor=tensor, value=most_here, present=False)))
         for share, event in candidates:
             if share >= _SMALLEST_SHARE and (found is None or share > found[0]):
