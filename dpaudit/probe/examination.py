@@ -1,7 +1,6 @@
 """One candidate's examination, in the worker: all steps at small shapes, some at the real ones, rows with NaN."""
 
 import math
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from dpaudit.contract import NoiseClass, Severity, Strength
 from dpaudit.contract import Rows as CellRows
 from dpaudit.contract.guard import Attempt
 
-from . import python_draws, torch_draws
+from . import python_draws, torch_draws, work_clock
 from .claims import check_claim
 from .coupling import Reader
 from .loading import CandidateError, load_candidate
@@ -33,6 +32,7 @@ _GAIN = 1.01
 
 def prepare(seed: int) -> None:
     """Set up this process before a candidate is loaded: one thread, and randomness led onto the tape."""
+    work_clock.begin()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     python_draws.install(seed)
@@ -46,7 +46,7 @@ def examine_candidate(request: Request, attempts: Sequence[Attempt], progress: C
         attempts: what the guard has refused; read at the end.
         progress: called with (steps read, steps in all).
     """
-    started = time.monotonic()
+    started = work_clock.worked()
     readers = Readers(request)
     survey = Survey()
     try:
@@ -135,9 +135,9 @@ def _seconds_per_call(reader: Reader, request: Request) -> float:
     reader.session.call(rows, 0, 1)
     seconds = []
     for _ in range(3):
-        before = time.monotonic()
+        before = work_clock.worked()
         reader.session.call(rows, min(1, request.config.total_steps - 1), 1)
-        seconds.append(time.monotonic() - before)
+        seconds.append(work_clock.worked() - before)
     return min(seconds)
 
 
@@ -155,7 +155,7 @@ def _trial(readers: Readers, request: Request, steps: list[int], *, quiet: bool)
             readers.small(quiet=quiet),
             request.config,
             Survey(),
-            deadline=time.monotonic() + 0.1 * request.time_limit,
+            deadline=work_clock.worked() + 0.1 * request.time_limit,
             progress=lambda done, total: None,
         ).run(steps)
     except (CandidateError, UncopyableState):

@@ -25,6 +25,7 @@ import dpaudit
 from dpaudit.contract import AuditBrokenError
 
 from .fork_server import ForkedWorker, ForkServer, ServerEnded
+from .work_clock import WorkBudget
 
 START_LIMIT = 180.0
 """Seconds for the interpreter and torch to start; not the candidate's time."""
@@ -64,6 +65,11 @@ class IsolatedProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
 
     @property
     def alive(self) -> bool:
@@ -114,6 +120,14 @@ class IsolatedProcess:
             if not chunk or len(self._buffer) > _ANSWER_LIMIT:
                 return None
             self._buffer += chunk
+
+    def answer_by(self, budget: WorkBudget) -> dict[str, Any] | None:
+        """The next answer; ``None`` when the budget is used up (then :attr:`hung`), or at the end of the process."""
+        while True:
+            message = self.answer(budget.left())
+            # Without an answer and with time left, it was kept waiting by others.
+            if message is not None or not self.hung or budget.left() == 0:
+                return message
 
     def stop(self) -> int:
         """Kill it and its whole group; its exit code (negative: the signal that ended it)."""

@@ -35,7 +35,7 @@ def measure(
         source: the candidate; its code runs in another process only.
         config: the run; ``parameter_shapes`` are the real shapes.
         seed: of base rows, canaries and the mechanism's default generators.
-        time_limit: seconds for the candidate's process, after it has started.
+        time_limit: seconds of work for the candidate's process (:mod:`.work_clock`), after it has started.
         memory_limit_mib: private memory of that process.
         progress: called with (steps read, steps in all).
 

@@ -5,7 +5,6 @@ noise multipliers agree, the small-shape survey speaks for the real run.
 """
 
 import math
-import time
 from dataclasses import dataclass
 
 from dpaudit.contract import NoiseClass, RunConfig
@@ -18,6 +17,7 @@ from .post_processing import at_other_shapes, couple_inside
 from .problem import unresolved
 from .readers import Readers
 from .survey import Survey
+from .work_clock import worked
 
 _AGREEMENT = 2e-3
 _LARGEST_NORM = 1e3
@@ -55,7 +55,7 @@ def compare_real_shapes(config: RunConfig, readers: Readers, survey: Survey, *, 
         return
     looked: list[int] = []
     waiting = sorted({0, config.total_steps // 2, config.total_steps - 1})
-    while waiting and time.monotonic() < deadline:
+    while waiting and worked() < deadline:
         step = waiting.pop(0)
         try:
             looks = _look_at(config, readers, survey, step, deadline)
@@ -110,9 +110,9 @@ def _look_at(
 def _look(reader: Reader, config: RunConfig, survey: Survey, step: int, deadline: float) -> _Look | None:
     # In float32 a huge release would drown its own noise.
     canary = Canary(survey.canary.direction, min(survey.canary.norm, _LARGEST_NORM))
-    before = time.monotonic()
+    before = worked()
     state = reader.begin(step, config.epoch_of(step), canary)
-    now = time.monotonic()
+    now = worked()
     if now + _CALLS * (now - before) > deadline:
         raise _TooSlow
     try:

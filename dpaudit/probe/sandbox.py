@@ -18,6 +18,7 @@ from dpaudit.contract.scratch import scratch_folder
 from .isolated_process import START_LIMIT, IsolatedProcess
 from .messages import InvalidMessage, Request, Result, decode_result, encode_request
 from .problem import Problem
+from .work_clock import PATIENCE, WorkBudget
 
 _GRACE = 5.0
 
@@ -59,8 +60,8 @@ def ask(
         module: whose ``main`` calls :func:`dpaudit.probe.worker.serve`.
         attachment: a text for the worker beside the request; the path of its file is the worker's third argument.
 
-    Guarantee: returns within the request's time limit and a few seconds, counted from the worker's start; nothing that the
-    candidate does in its process raises here.
+    Guarantee: returns when the worker has worked for the request's time limit and a few seconds, or waited for three times as
+    long (:mod:`.work_clock`), counted from its start; nothing that the candidate does in its process raises here.
 
     Raises:
         AuditBrokenError: the worker failed through no doing of the candidate.
@@ -92,15 +93,16 @@ def ask(
 def _listen(process: IsolatedProcess, time_limit: float, progress: Progress | None) -> _Ending:
     """Take answers until the result, the end of the process, or the end of the time."""
     ending = _Ending()
-    deadline = time.monotonic() + START_LIMIT
+    budget: WorkBudget | None = None
+    start = time.monotonic() + START_LIMIT
     while ending.answer is None:
-        message = process.answer(deadline - time.monotonic())
+        message = process.answer(start - time.monotonic()) if budget is None else process.answer_by(budget)
         if message is None:
             ending.timed_out = process.hung
             break
         if "ready" in message and not ending.ready:
             ending.ready = True
-            deadline = time.monotonic() + time_limit + _GRACE
+            budget = WorkBudget(process.pid, time_limit + _GRACE)
         match message.get("progress"):
             case [int(done), int(total)]:
                 ending.done = done
@@ -116,7 +118,10 @@ def _ended(ending: _Ending, request: Request, traces: str) -> Problem:
     line = _line_in(traces, request.path)
     reached = f"after {ending.done} of {request.config.total_steps} steps"
     if ending.timed_out:
-        message = f"the mechanism did not return within {request.time_limit:g} s ({reached})"
+        message = (
+            f"the mechanism did not return within {request.time_limit:g} s of work or {PATIENCE * request.time_limit:g} s of "
+            f"waiting ({reached})"
+        )
     elif ending.exit_code is not None and ending.exit_code < 0:
         message = f"the mechanism crashed its process with {_signal_name(-ending.exit_code)} ({reached})"
     else:
@@ -132,6 +137,6 @@ def _signal_name(number: int) -> str:
 
 
 def _line_in(traces: str, path: str) -> int | None:
-    """Line of the innermost frame of the candidate in the fault handler's text."""
-    match = re.search(r'File "' + re.escape(path) + r'", line (\d+)', traces)
+    """Line of the innermost frame of the candidate in the last stack of the fault handler's text."""
+    match = re.search(r'File "' + re.escape(path) + r'", line (\d+)', traces.rsplit("Timeout (", 1)[-1])
     return int(match.group(1)) if match else None

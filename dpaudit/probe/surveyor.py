@@ -1,7 +1,6 @@
 """Read the steps of a run at small shapes, in order: each one, what it leaves behind, and the worst row."""
 
 import math
-import time
 from collections.abc import Callable
 
 from dpaudit.contract import NoiseClass, RunConfig
@@ -20,6 +19,7 @@ from .session import HALF
 from .shadows import ShadowWatch
 from .survey import Survey, failure
 from .whole_batch import passes_beside, silent_coordinates
+from .work_clock import worked
 from .world import UncopyableState
 
 _DIAGNOSED = 3
@@ -40,7 +40,7 @@ class Surveyor:
         reader: of the session.
         config: the run.
         survey: filled in.
-        deadline: on ``time.monotonic``; steps not reached by then stay unread.
+        deadline: on :func:`.work_clock.worked`; steps not reached by then stay unread.
         progress: called with (steps done, steps in all).
     """
 
@@ -76,7 +76,7 @@ class Surveyor:
         """Read these steps; one that cannot be read is UNRESOLVED, and so is every step after an exception."""
         survey, reader = self.survey, self.reader
         for count, step in enumerate(steps):
-            if time.monotonic() > self.deadline:
+            if worked() > self.deadline:
                 survey.notes.append(f"time was up after {count} of {len(steps)} steps; the rest was not read")
                 break
             try:

@@ -77,7 +77,7 @@ def serve(examine: Examine) -> None:
         guard.install()
         confine(request.memory_limit_mib)
         answers.send({"ready": True})
-        faulthandler.dump_traceback_later(0.95 * request.time_limit, file=traces)
+        faulthandler.dump_traceback_later(0.95 * request.time_limit, repeat=True, file=traces)
         result = examine(request, guard.attempts, answers.send)
         faulthandler.cancel_dump_traceback_later()
         guard.off()

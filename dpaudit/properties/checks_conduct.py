@@ -1,7 +1,6 @@
 """Checks of how a mechanism treats its rows: in-place changes, row order, rows of zeros, batches without rows."""
 
 import math
-import time
 
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from dpaudit.contract import PlainData, RunConfig, Severity, Strength
 from dpaudit.probe.loading import CandidateError
 from dpaudit.probe.problem import Problem
 from dpaudit.probe.session import Session
+from dpaudit.probe.work_clock import worked
 
 from .batches import Beside, Geometry
 from .gradients import RowPattern
@@ -116,7 +116,7 @@ def visibly_empty_steps(
     usual = geometry.tensors(geometry.others(beside).to(session.dtype), session.dtype)
     shown = 0
     for step in range(config.total_steps):
-        if time.monotonic() > deadline:
+        if worked() > deadline:
             break
         before, epoch = session.snapshot(), config.epoch_of(step)
         releases = []

@@ -4,7 +4,6 @@ The latents are identified by the tape's model (out = a + L z); their statistics
 """
 
 import math
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +15,7 @@ from dpaudit.probe.inside import Inside
 from dpaudit.probe.noise_map import Diagonal, NoiseMap
 from dpaudit.probe.problem import Problem
 from dpaudit.probe.session import HALF, Session
+from dpaudit.probe.work_clock import worked
 
 from .batches import Beside, Geometry
 from .inner import inner_rounding
@@ -133,7 +133,7 @@ def noise_statistics(
     length = min(config.total_steps, _CALLS)
     runs: list[Floats] = []
     form: NoiseMap | None = None
-    while len(runs) * length < _CALLS and time.monotonic() <= deadline:
+    while len(runs) * length < _CALLS and worked() <= deadline:
         # Far apart, so that no two runs of the two batteries share a seed.
         session = make_session(seed + 1_000_003 * len(runs))
         session.world.stir(session.snapshot(), seed + 1_000_003 * len(runs) + 17)
@@ -166,7 +166,7 @@ def _run_residuals(
     """
     residuals: list[Floats] = []
     for step in range(length):
-        if time.monotonic() > deadline:
+        if worked() > deadline:
             break
         moment = Moment(session, geometry, session.snapshot(), step, config.epoch_of(step), "", beside.content, None)
         flat = zeros_beside(moment, beside)

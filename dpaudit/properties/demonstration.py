@@ -10,7 +10,6 @@ steps bound no epsilon: they show a contribution, no more.
 """
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -22,6 +21,7 @@ from dpaudit.probe.hidden_state import differing
 from dpaudit.probe.loading import CandidateError
 from dpaudit.probe.noise_map import NoiseMap
 from dpaudit.probe.session import Run, Session
+from dpaudit.probe.work_clock import worked
 from dpaudit.probe.world import Snapshot
 
 from .batches import Beside, Geometry
@@ -57,7 +57,7 @@ def demonstrate(
     form: NoiseMap | None = None
     others_matter = beside.content != "zeros"
     for step in range(config.total_steps):
-        if time.monotonic() > deadline:
+        if worked() > deadline:
             break
         epoch = config.epoch_of(step)
         moment = Moment(session, geometry, session.snapshot(), step, epoch, "", "", release)

@@ -4,7 +4,6 @@ The manners are those of the probe's worker. It sends counts; nothing is conclud
 """
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from dpaudit.probe.candidates import shrink
 from dpaudit.probe.loading import CandidateError
 from dpaudit.probe.messages import Request
 from dpaudit.probe.session import Session
+from dpaudit.probe.work_clock import worked
 from dpaudit.probe.worker import Send, serve
 from dpaudit.probe.world import UncopyableState
 
@@ -119,7 +119,7 @@ def count(request: Request) -> dict[str, Any]:
         CandidateError: the mechanism raised.
         Unreadable: no such event was seen, or time would be up before it was counted often enough.
     """
-    deadline = time.monotonic() + 0.85 * request.time_limit
+    deadline = worked() + 0.85 * request.time_limit
     config = request.config
     geometry = Geometry.of(config, [shrink(shape) for shape in config.parameter_shapes])
     session = make_session(request, geometry, torch.float32, request.seed)
@@ -159,19 +159,19 @@ def chosen(trials: Trials, step: int, row: Tensor) -> Event | None:
 def _counted(
     trials: Trials, event: Event, step: int, row: Tensor, pattern: RowPattern, deadline: float
 ) -> dict[str, Any]:
-    started = time.monotonic()
+    started = worked()
     hits_with = sum(trials.happened(event, trials.release(step, row)) for _ in range(_TRIALS_WITH))
-    seconds_each = (time.monotonic() - started) / _TRIALS_WITH
+    seconds_each = (worked() - started) / _TRIALS_WITH
     try:
         needed = trials_needed(trials.config, max(0.0, hits_with / _TRIALS_WITH - 0.15))
     except ValueError as error:
         raise Unreadable(str(error)) from error
-    left = deadline - time.monotonic()
+    left = deadline - worked()
     if needed * seconds_each > left:
         raise Unreadable(f"{needed} releases would have to be counted, {left / seconds_each:.0f} fit into the time")
     line = line_of_event(trials, event, step, row)
     hits = made = 0
-    while made < needed and hits < _LOOKS and time.monotonic() < deadline:
+    while made < needed and hits < _LOOKS and worked() < deadline:
         hits += trials.happened(event, trials.release(step, None))
         made += 1
     value = np.frombuffer(event.value, dtype=np.float64)

@@ -1,7 +1,6 @@
 """The whole search on one candidate, in the child process: what is tried, in which order, within which time."""
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from dpaudit.probe.loading import CandidateError
 from dpaudit.probe.messages import Request
 from dpaudit.probe.problem import Problem
 from dpaudit.probe.session import Session
+from dpaudit.probe.work_clock import worked
 from dpaudit.probe.world import UncopyableState
 
 from . import checks_conduct, checks_effect, checks_noise, checks_precision
@@ -56,7 +56,7 @@ class Examination:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.config = request.config
-        self.deadline = time.monotonic() + 0.85 * request.time_limit
+        self.deadline = worked() + 0.85 * request.time_limit
         self.geometry = Geometry.of(request.config, [shrink(shape) for shape in request.config.parameter_shapes])
         self.typical = Beside(count=self.geometry.counts()[0])
         self.problems: list[Problem] = []
@@ -191,7 +191,7 @@ class Examination:
                 self.geometry,
                 example.beside,
                 example.pattern,
-                min(self.deadline, time.monotonic() + _DEMONSTRATION_SECONDS),
+                min(self.deadline, worked() + _DEMONSTRATION_SECONDS),
             )
             if followed.others_matter:
                 self.beside_others = self.beside_others if self.beside_others.steps else followed
@@ -240,7 +240,7 @@ class Examination:
             if problem is None:
                 continue
             if problem.severity is not Severity.MINOR:
-                deadline = min(self.deadline, time.monotonic() + _EMPTY_SECONDS)
+                deadline = min(self.deadline, worked() + _EMPTY_SECONDS)
                 session = self.session(torch.float64)
                 try:
                     steps = checks_conduct.visibly_empty_steps(
@@ -319,7 +319,7 @@ class Examination:
 
     def _attempt(self, words: str, check: Callable[[], None]) -> None:
         """Run one check; what stops it is named, and costs the layer its PASSED."""
-        if time.monotonic() > self.deadline:
+        if worked() > self.deadline:
             self.incomplete.append(f"{words}: time was up")
             return
         try:

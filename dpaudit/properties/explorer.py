@@ -1,6 +1,5 @@
 """Trying rows: which promise does one row break at one moment, and what is the simplest row that breaks it?"""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,6 +12,7 @@ from hypothesis.errors import NoSuchExample
 from torch import Tensor
 
 from dpaudit.probe.loading import CandidateError
+from dpaudit.probe.work_clock import worked
 
 from .batches import CONTENTS, Beside
 from .gradients import EXPLICIT, KINDS, NORMS, RowPattern, row_patterns, sweep_patterns
@@ -76,7 +76,7 @@ class Explorer:
             OutOfTime: the deadline has passed.
         """
         if example not in self._effects:
-            if time.monotonic() > self.deadline:
+            if worked() > self.deadline:
                 raise OutOfTime("time was up before every row was tried")
             self._effects[example] = self._effect(example, self.row(example))
         return self._effects[example]

@@ -1,7 +1,5 @@
 """Real runs, walked step by step, and the moments at which they are looked at."""
 
-import time
-
 import torch
 from torch import Tensor
 
@@ -11,6 +9,7 @@ from dpaudit.probe.loading import load_candidate
 from dpaudit.probe.messages import Request
 from dpaudit.probe.noise_map import NoiseMap
 from dpaudit.probe.session import Constructor, Session
+from dpaudit.probe.work_clock import worked
 
 from .batches import Beside, Geometry
 from .moments import Moment
@@ -52,9 +51,9 @@ def moments_of(
     batch = geometry.tensors(geometry.without(beside, zero), session.dtype)
     found: list[Moment] = []
     release: Tensor | None = None
-    deadline = time.monotonic() + seconds
+    deadline = worked() + seconds
     for step in range(config.total_steps):
-        late = time.monotonic() > deadline
+        late = worked() > deadline
         if step in wanted or late:
             words = wanted.get(step, f"after {step} steps")
             found.append(

@@ -60,7 +60,7 @@ def search(
         config: the run.
         measurement: the probe's; a mechanism that it could not run is not searched.
         seed: of the random search and of the mechanism's default generators.
-        time_limit: seconds for the candidate's process, after it has started.
+        time_limit: seconds of work for the candidate's process, after it has started.
 
     Raises:
         UsageError: the time limit is not positive, or the configuration names no parameters.

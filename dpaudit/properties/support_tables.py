@@ -7,7 +7,6 @@ Every value is given to the coordinates of one tensor by replay, at the run's ow
 What is made of them is :mod:`.support_event`'s business, in a process that never ran the candidate.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from dpaudit.contract import RunConfig
 from dpaudit.probe.tape import Recording
+from dpaudit.probe.work_clock import worked
 
 from .batches import Beside
 from .moments import Moment
@@ -107,7 +107,7 @@ class _Tabler:
 
     def release(self, flat: Tensor, which: Tensor) -> Tensor:
         """The tensor's coordinates when coordinate j is given the value number ``which[j]``."""
-        if time.monotonic() > self.deadline:
+        if worked() > self.deadline:
             raise Unreadable("time was up before every value was tried")
         latents = torch.randn(self.recording.latents.numel(), generator=self._generator, dtype=torch.float64)
         at, rounded = self.rounded.offset, self.rounded

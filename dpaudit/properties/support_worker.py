@@ -4,7 +4,6 @@ The manners are those of the probe's worker. It sends tables; nothing is conclud
 """
 
 import base64
-import time
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from dpaudit.contract.guard import Attempt
 from dpaudit.probe.loading import CandidateError
 from dpaudit.probe.messages import Request
+from dpaudit.probe.work_clock import worked
 from dpaudit.probe.worker import Send, serve
 from dpaudit.probe.world import UncopyableState
 
@@ -34,7 +34,7 @@ def _examine(request: Request, attempts: Sequence[Attempt], send: Send) -> dict[
 
 def _tabulated(request: Request) -> Tables:
     """At the first step, at the run's own shapes, in the harness's precision."""
-    deadline = time.monotonic() + 0.85 * request.time_limit
+    deadline = worked() + 0.85 * request.time_limit
     geometry = Geometry.of(request.config, request.config.parameter_shapes)
     session = make_session(request, geometry, torch.float32, request.seed)
     moment = Moment(session, geometry, session.snapshot(), 0, request.config.epoch_of(0), "", "zeros", None)

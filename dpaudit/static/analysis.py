@@ -16,6 +16,7 @@ import torch
 from dpaudit.contract import Finding, NonFinite, PlainData, Relation, Rows, RunConfig, Severity, Strength
 from dpaudit.contract.source_selection import select
 from dpaudit.contract.static_result import StaticResult
+from dpaudit.probe.work_clock import worked
 
 from . import certificate as certificates
 from .execution import Execution
@@ -53,7 +54,7 @@ def analyse_source(candidate: Candidate, config: RunConfig, *, time_limit: float
     """
     began = time.monotonic()
     try:
-        outcome = _analyse(candidate, config, began + time_limit)
+        outcome = _analyse(candidate, config, worked() + time_limit)
     except Refusal as refusal:
         return _refused(candidate, config, refusal.reason, began, flow_until(refusal))
     except RecursionError:
@@ -348,7 +349,7 @@ def _conditional(candidate: Candidate, config: RunConfig, reason: Reason) -> str
         return ""
     try:
         shrinking = Shrinking.first(config.parameter_shapes)
-        schedule, _ = _run(candidate, config, shrinking, time.monotonic() + 10.0, only=[0], conditional=True)
+        schedule, _ = _run(candidate, config, shrinking, worked() + 10.0, only=[0], conditional=True)
     except (Refusal, RecursionError):
         return ""
     lines = sorted({line for _, r in schedule.results for line in r.session.declassified.values() if line is not None})

@@ -16,8 +16,10 @@ from dpaudit.contract.guard import Guard
 from dpaudit.contract.scratch import scratch_folder
 from dpaudit.contract.static_result import StaticResult
 from dpaudit.contract.words import Calibration
+from dpaudit.probe import work_clock
 from dpaudit.probe.isolated_process import START_LIMIT, IsolatedProcess
 from dpaudit.probe.source import MechanismSource
+from dpaudit.probe.work_clock import WorkBudget
 from dpaudit.probe.worker import Answers, confine
 
 from .analysis import DEFAULT_TIME_LIMIT, Candidate, analyse_source
@@ -30,7 +32,7 @@ def analyse(source: MechanismSource, config: RunConfig, *, time_limit: float = D
     Args:
         source: the mechanism, loaded but not executed.
         config: the run; ``parameter_shapes`` must be those of the trained parameters.
-        time_limit: seconds for the analysis itself.
+        time_limit: seconds of work for the analysis itself (:mod:`dpaudit.probe.work_clock`).
 
     Never raises for what the candidate does: a crash, a hang or an exit is a refusal (DPA114, DPA117).
     """
@@ -48,7 +50,7 @@ def analyse(source: MechanismSource, config: RunConfig, *, time_limit: float = D
         with IsolatedProcess("dpaudit.static.process", [str(request_path)], home / "work") as process:
             answer = process.answer(START_LIMIT)
             if answer is not None and "ready" in answer:
-                answer = process.answer(time_limit + _GRACE)
+                answer = process.answer_by(WorkBudget(process.pid, time_limit + _GRACE))
             hung, exit_code = process.hung, process.stop()
     if hung:
         return _failed(source, "DPA114", f"the analysis did not end within {time_limit:g} s", began)
@@ -152,6 +154,7 @@ def main() -> None:
     answers = Answers()
     import torch
 
+    work_clock.begin()
     torch.set_num_threads(1)
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     config = _decode_config(request["config"])

@@ -7,10 +7,11 @@ formulas. So a run of thousands of steps costs as much as its distinct steps.
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from dpaudit.probe.work_clock import worked
 
 from .carried_bounds import CarriedBound
 from .refusal import Refusal
@@ -108,7 +109,7 @@ class ScheduleRunner:
     Args:
         mechanism: an instance after its constructor.
         initial: signature of its state.
-        deadline: ``time.monotonic()`` value after which the analysis is refused.
+        deadline: :func:`dpaudit.probe.work_clock.worked` value after which the analysis is refused.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class ScheduleRunner:
             Refusal: at some step nothing could be proved, or time ran out.
         """
         for step, epoch in self.steps:
-            if time.monotonic() > self.deadline:
+            if worked() > self.deadline:
                 self._refuse("DPA114", f"time ran out at step {step} of {len(self.steps)}")
             template = self._fitting(step, epoch) or self._analyse(step, epoch)
             environment = self._moment(template.moving, step, epoch).environment
