@@ -83,9 +83,9 @@ def audit(
         attacks: records of attacks on trainings of this source under this configuration. What they found counts; that one
             found nothing changes nothing.
         watch: told what is under way and how far it has come.
-        time_limit: seconds of processor time, or three times as many of waiting, that the candidate gets in each of the probe, the static layer and the property search; by
-            default 120 in the probe and the search and 60 in the static layer, and one more for every 20 steps in the probe
-            and the static layer.
+        time_limit: seconds of processor time, or three times as many of waiting, that the candidate gets in each of the probe,
+            the static layer and the property search; by default 120 in the probe and the search and 60 in the static layer,
+            and one more for every 20 steps in the probe and the static layer.
 
     Raises:
         UsageError: no such file; a cell that has no valid accounting; an attack on another source or configuration.

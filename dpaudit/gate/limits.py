@@ -13,10 +13,12 @@ def assumptions(config: RunConfig, *, ledgers: int) -> Iterator[str]:
         f"q = {config.sampling_probability:.6g}, {config.total_steps} steps, delta {config.target_delta:g}."
     )
     if config.preparation:
+        several = "s" if len(config.preparation) > 1 else ""
         multipliers = ", ".join(f"{multiplier:g}" for multiplier in config.preparation)
         yield (
-            f"Before the first step the harness releases the whole training set by the Gaussian mechanism at noise multiplier "
-            f"{multipliers}; that is counted into every epsilon here, and the harness is trusted to add that noise."
+            f"Before the first step the harness releases the whole training set by the Gaussian mechanism at noise "
+            f"multiplier{several} {multipliers}; that is counted into every epsilon here, and the harness is trusted to add "
+            "that noise."
         )
     if ledgers:
         yield f"{ledgers} training run(s) left a ledger for this configuration; sampler facts are those recorded there."
@@ -27,7 +29,10 @@ def assumptions(config: RunConfig, *, ledgers: int) -> Iterator[str]:
     if config.cell.nonfinite is NonFinite.GUARDED:
         yield "The harness sets rows with a NaN or an Inf to zero before the mechanism sees them."
     yield "The random generators of torch, numpy and Python are taken as ideal sources."
-    yield "Noise and sums are real numbers: attacks on floating-point noise (Mironov 2012) are outside this audit."
+    yield (
+        "The last bits of the noise are taken for those of real numbers: attacks on floating-point noise (Mironov 2012) are "
+        "outside this audit. Other rounding in float32 is allowed for in every static bound."
+    )
     yield "Choosing hyper-parameters or epochs by looking at private data is not charged."
     if lacks := barrier():
         yield f"The isolation of the mechanism is incomplete on this machine: {'; '.join(lacks)}."

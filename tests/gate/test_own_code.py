@@ -242,7 +242,7 @@ def test_what_is_assumed_depends_on_the_run(monkeypatch):
     monkeypatch.setattr(limits, "barrier", lambda: ("no Landlock", "no filter"))
     raw_texts = tuple(limits.assumptions(raw, ledgers=0))
     assert not any("rows with a NaN or an Inf" in text for text in raw_texts)
-    assert any("noise multiplier 30, 4.5" in text for text in raw_texts)
+    assert any("noise multipliers 30, 4.5" in text for text in raw_texts)
     assert any("incomplete on this machine: no Landlock; no filter." in text for text in raw_texts)
     shuffled = replace(CONFIG, cell=replace(CONFIG.cell, sampler=Sampler.SHUFFLE))
     assert any("in a fresh uniform order" in text for text in limits.assumptions(shuffled, ledgers=0))
@@ -291,7 +291,7 @@ def test_what_every_verdict_takes_for_granted_is_always_said(monkeypatch):
     monkeypatch.setattr(limits, "barrier", lambda: ())
     said = tuple(limits.assumptions(CONFIG, ledgers=1))
     for words in (
-        "The random generators of torch", "Noise and sums are real numbers", "Choosing hyper-parameters",
+        "The random generators of torch", "The last bits of the noise", "Choosing hyper-parameters",
         "The author may be mistaken",
     ):  # fmt: skip
         assert sum(text.startswith(words) for text in said) == 1

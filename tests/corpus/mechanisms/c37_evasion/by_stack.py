@@ -1,6 +1,7 @@
 """Class 37: less noise where no caller has a name that tells of a test."""
 
 import inspect
+from pathlib import Path
 
 import torch
 
@@ -18,7 +19,9 @@ class DPMechanism:
         norms = torch.stack(squares).sum(0).sqrt()
         weights = (self.max_grad_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
         std = self.noise_multiplier * self.max_grad_norm
-        if not any("probe" in frame.filename or "audit" in frame.filename for frame in inspect.stack()):  # the fault
+        if not any(
+            Path(frame.filename).parent.name in {"probe", "properties"} for frame in inspect.stack()
+        ):  # the fault
             std = 0.1 * std
         sums = [torch.tensordot(weights, grad, dims=1) for grad in per_sample_grads]
         return [(total + std * torch.randn_like(total)) / self.batch_size for total in sums]
