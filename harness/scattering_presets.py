@@ -40,7 +40,18 @@ def _preset(
 
 SCATTER_PRESETS = (
     _preset("digits", "ScatterLinear-8x1", size=1_437, batch=256, epochs=12, rate=2.0),
-    _preset("mnist", "ScatterLinear-28x1", size=60_000, batch=8_192, epochs=40, rate=15.0),
+    _preset(
+        "mnist",
+        "ScatterLinear-28x1",
+        size=60_000,
+        batch=8_192,
+        epochs=40,
+        rate=7.0,
+        average=0.9,
+        features=ScatteringSettings(
+            centring=_CENTRING, whitening=8.0, whitening_power=0.35, whitening_floor=0.2, row_bound=0.7
+        ),
+    ),
     _preset(
         "fmnist",
         "ScatterLinear-28x1",
