@@ -1,13 +1,14 @@
 """The static layer's front: a bound for all inputs, or a refusal that names its line."""
 
 import ast
+import functools
 import importlib
 import math
 import sys
 import time
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,12 @@ from .expressions import Table
 from .flow import flow_until
 from .hooks import Hooks
 from .instrument import HOOK, instrument
-from .lint import lint, reports_purely
+from .lint import handled_exceptions, lint, reports_purely
 from .refusal import Reason, Refusal
 from .schedule import Schedule, ScheduleRunner
 from .shapes import Shrinking
-from .state import leaves, signature_after, snapshot
+from .shared_state import shared_state
+from .state import signature_after, snapshot
 from .stepping import StepResult, StepSetting
 
 DEFAULT_TIME_LIMIT = 60.0
@@ -95,15 +97,23 @@ def _analyse(
                 "the properties layer plays rows of zeros (DPA216, DPA219)",
                 line,
             )
+        for line in result.session.table.overflowing:
+            notes.setdefault(
+                "no sum or product of one row's gradients is taken to overflow where that would make the update NaN",
+                line,
+            )
     return schedule, setting, _assumptions(config, notes), remarks
 
 
-def _may_be_empty(config: RunConfig) -> bool:
-    """Whether a batch without rows has a chance above a thousandth of delta in the whole run."""
+def _may_have(rows: int, config: RunConfig) -> bool:
+    """Whether a batch of none or of one row has a chance above a thousandth of delta in the whole run."""
     q = config.sampling_probability
-    if config.cell.rows is not Rows.SAMPLED or q >= 1:
-        return False
-    chance = config.total_steps * math.exp(config.dataset_size * math.log1p(-q))
+    if config.cell.rows is not Rows.SAMPLED:
+        return config.batch_size == rows
+    if q >= 1:
+        return config.dataset_size == rows
+    n = config.dataset_size
+    chance = config.total_steps * math.exp((n - rows) * math.log1p(-q)) * (n * q if rows else 1.0)
     return not chance <= 1e-3 * config.target_delta
 
 
@@ -122,7 +132,8 @@ def _setting(
         real_rows=config.batch_size,
         subtract_absent=cell.rows is Rows.CONSTANT or cell.relation is Relation.ZERO_OUT,
         reports_purely=reports_purely(_selected(candidate), candidate.class_name),
-        check_empty=_may_be_empty(config) and not conditional,
+        check_empty=_may_have(0, config) and not conditional,
+        check_single=_may_have(1, config) and not conditional,
         conditional=conditional,
     )
 
@@ -135,7 +146,7 @@ def _run(
     only: Sequence[int] | None = None,
     conditional: bool = False,
 ) -> tuple[Schedule, StepSetting]:
-    hooks = Hooks(_module_name(candidate))
+    hooks = Hooks(_module_name(candidate), handled_exceptions(_selected(candidate)))
     setting = _setting(candidate, config, shrinking, hooks, conditional)
     code = _compiled(candidate, hooks)
     with _quiet():
@@ -148,16 +159,15 @@ def _run(
             initial, _ = signature_after(execution, watched)
             if execution.session.reasons:
                 raise Refusal(execution.session.reasons[0])
-            module_before = _module_state(namespace)
-        mechanism = snapshot(watched)
+            setting = replace(setting, shared=functools.partial(shared_state, namespace))
+            setting.remember_shared()
+        mechanism = snapshot(watched, hooks.filename)
         steps = [(t, config.epoch_of(t)) for t in range(config.total_steps)]
         if only is not None:
             steps = steps[: max(only) + 1]
         runner = ScheduleRunner(setting, mechanism, initial, steps, deadline)
         schedule = runner.run()
-        if _module_state(namespace) != module_before:
-            execution.session.table.line = None
-            execution.session.refuse("DPA106", "values at module or class level change during a run")
+        setting.check_shared(execution.session)
     return schedule, setting
 
 
@@ -229,37 +239,6 @@ def _construct(namespace: dict[str, Any], candidate: Candidate, config: RunConfi
 
 def _module_name(candidate: Candidate) -> str:
     return f"dpaudit_candidate:{candidate.filename}"
-
-
-def _module_state(namespace: dict[str, Any]) -> tuple[object, ...]:
-    """Everything at module and class level that could keep something, by value."""
-    found: list[object] = []
-    for name, value in sorted(namespace.items()):
-        if name.startswith("__") or isinstance(value, types.ModuleType):
-            continue
-        if isinstance(value, type):
-            if value.__module__ != namespace["__name__"]:
-                continue
-            kept = {k: v for k, v in vars(value).items() if not (k.startswith("__") and k.endswith("__"))}
-            found.extend(_kept_values(f"{name}.{k}", v, namespace["__name__"]) for k, v in kept.items())
-        else:
-            found.append(_kept_values(name, value, namespace["__name__"]))
-    return tuple(found)
-
-
-def _kept_values(name: str, value: Any, filename: str) -> object:
-    if isinstance(value, staticmethod | classmethod | property):
-        return name
-    try:
-        return name, tuple((leaf.path, _shown(leaf.value)) for leaf in leaves(value, filename))
-    except TypeError:
-        return name, repr(value)
-
-
-def _shown(value: Any) -> object:
-    if isinstance(value, torch.Tensor):
-        return value._version, repr(value.detach().reshape(-1).tolist())
-    return value.tobytes() if isinstance(value, np.ndarray) else repr(value)
 
 
 class _quiet:

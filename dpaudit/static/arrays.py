@@ -48,7 +48,8 @@ def _untracked(name: str) -> NoReturn:
 
 def _proxied(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return ArrayProxy(value)
+        # NumPy gives a number, which is no view and never changes, where torch gives a tensor without axes.
+        return ArrayProxy(value.clone(), is_scalar=True) if value.dim() == 0 else ArrayProxy(value)
     if isinstance(value, list | tuple):
         return type(value)(_proxied(v) for v in value)
     return value
@@ -57,8 +58,8 @@ def _proxied(value: Any) -> Any:
 class ArrayProxy(np.lib.mixins.NDArrayOperatorsMixin):
     """Looks like ``numpy.ndarray`` where mechanisms use one. Holds the torch tensor that is tracked."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+    def __init__(self, tensor: Tensor, is_scalar: bool = False) -> None:
+        self.tensor, self.is_scalar = tensor, is_scalar
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         twin = _UFUNCS.get(ufunc.__name__)
@@ -81,7 +82,7 @@ class ArrayProxy(np.lib.mixins.NDArrayOperatorsMixin):
             if not isinstance(tensors[0], Tensor):
                 tensors[0] = torch.tensor(tensors[0])
             result = getattr(torch, twin)(*tensors)
-        if out is not None:
+        if out is not None and not out[0].is_scalar:
             out[0].tensor.copy_(result)
             return out[0]
         return _proxied(result)
@@ -133,9 +134,9 @@ class ArrayProxy(np.lib.mixins.NDArrayOperatorsMixin):
     def T(self) -> "ArrayProxy":
         return ArrayProxy(self.tensor.t())
 
-    def astype(self, dtype: Any, **_: Any) -> "ArrayProxy":
+    def astype(self, dtype: Any, *, copy: bool = True) -> "ArrayProxy":
         kind = torch_dtype(dtype)
-        return ArrayProxy(self.tensor.to(kind))
+        return ArrayProxy(self.tensor.to(kind, copy=copy))
 
     def copy(self) -> "ArrayProxy":
         return ArrayProxy(self.tensor.clone())
@@ -152,7 +153,8 @@ class ArrayProxy(np.lib.mixins.NDArrayOperatorsMixin):
     def ravel(self) -> "ArrayProxy":
         return ArrayProxy(self.tensor.reshape(-1))
 
-    flatten = ravel
+    def flatten(self) -> "ArrayProxy":
+        return ArrayProxy(self.tensor.reshape(-1).clone())
 
     def sum(self, *args: Any, **kwargs: Any) -> Any:
         return self._method("sum", args, kwargs)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from .expressions import Table
 from .intervals import (
     EVERYTHING,
+    VANISHING,
     Interval,
     absolute_interval,
     flushed,
@@ -196,12 +197,13 @@ class BoxEvaluator:
         """This evaluator on the part of the box where ``condition`` holds (or does not), as far as a box can say it."""
         table = self.table
         kind = table.nodes[condition][0]
-        if kind not in {"lt", "le"}:
+        if kind not in {"lt", "le"} and not (kind == "eq" and holds):
             return self
         a, b = table.children(condition)
         small, large = (a, b) if holds else (b, a)
         box = dict(self.box)
-        for side, other, is_small in ((small, large, True), (large, small, False)):
+        sides = [(small, large, True), (large, small, False)]
+        for side, other, is_small in sides + ([(large, small, True), (small, large, False)] if kind == "eq" else []):
             known = self._solve(side, self.of(other), is_small)
             if known is not None:
                 variable, (low, high) = known
@@ -212,7 +214,10 @@ class BoxEvaluator:
         return self if box == self.box else BoxEvaluator(table, self.norms, self.publics, box)
 
     def _solve(self, side: int, other: Interval, is_small: bool) -> tuple[int, Interval] | None:
-        """From ``side <= other`` (or ``>=``) with ``side = k * variable ** e``: the variable and its new range."""
+        """From ``side <= other`` (or ``>=``) with ``side = k * variable ** e``: the variable and its new range.
+
+        What float32 takes for 0 may be as large as ``VANISHING``, and what it takes for infinite as small as its inverse.
+        """
         coefficient, factors = self.table.factors(side)
         if coefficient <= 0 or len(factors) != 1:
             return None
@@ -220,7 +225,7 @@ class BoxEvaluator:
         variable, scale = self._as_variable(factor)
         if variable is None or exponent <= 0:
             return None
-        limit = other[1] if is_small else other[0]
+        limit = max(other[1], VANISHING) if is_small else min(other[0], 1 / VANISHING)
         if is_small:
             return variable, (0.0, interval_power((max(limit / coefficient, 0.0),) * 2, 1 / exponent)[1] / scale)
         return variable, (interval_power((max(limit / coefficient, 0.0),) * 2, 1 / exponent)[0] / scale, math.inf)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .arrays import ArrayProxy
-from .handlers_elementwise import truth
+from .handlers_elementwise import test, truth
 from .operands import Operands
-from .scalars import Tracked, expression_of, unary, unknown, wrap
+from .raising import check_function
+from .scalars import Tracked, expression_of, unary, unknown, wrap, wrap_truth
 from .shape_numbers import ShapeFloat, ShapeInt, is_shape_number, lift, lost_value, plain_value, size_value
 from .shapes import ShapeBook
 
@@ -44,16 +46,18 @@ def _math(name: str, original: Callable[..., Any]) -> Twin:
 
 def _tracked_math(o: Operands, name: str, values: list[Any]) -> Any:
     table = o.table
-    if name == "sqrt":
-        return unary(values[0], lambda o, x: table.power(x, 0.5))
     if name == "fabs":
         return abs(values[0])
     if name == "pow":
         return values[0] ** values[1]
-    if name in {"isnan", "isinf"}:
-        return False
-    if name == "isfinite":
-        return True
+    if name in {"isnan", "isinf", "isfinite"}:
+        x = o.session.settle(expression_of(o, values[0]))
+        return wrap_truth(o, test(o, name, x))
+    for value in values:
+        if name != "hypot":
+            check_function(o, name, o.session.settle(expression_of(o, value)))
+    if name == "sqrt":
+        return unary(values[0], lambda o, x: table.power(x, 0.5))
     if name in _FUNCTIONS and len(values) == 1:
         return unary(values[0], lambda o, x: table.function(_FUNCTIONS[name], x))
     if name == "hypot":
@@ -82,7 +86,8 @@ def _extreme(which: str) -> Twin:
 
     def twin(o: Operands, shapes: ShapeBook | None, *args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 else list(args)
-        values = [_number(v) if isinstance(v, Tensor | ArrayProxy) and len(args) > 1 else v for v in values]
+        if any(isinstance(v, Tensor | ArrayProxy) for v in values):
+            return _extreme_of_tensors(o, original, values, kwargs)
         if kwargs.get("key") is None and any(isinstance(v, Tracked) for v in values):
             parts = [o.session.settle(expression_of(o, v)) for v in values]
             return wrap(o, o.table.extreme(which, parts))
@@ -93,6 +98,22 @@ def _extreme(which: str) -> Twin:
         return original(values, **kwargs)
 
     return twin
+
+
+def _extreme_of_tensors(o: Operands, original: Callable[..., Any], values: list[Any], kwargs: dict[str, Any]) -> Any:
+    """One of the tensors themselves, where all are followed as numbers of one element: none may be written to any more."""
+    tensors = [v.tensor if isinstance(v, ArrayProxy) else v for v in values]
+    numbers = [t.item() if isinstance(t, Tensor) else t for t in tensors]
+    if kwargs or not any(isinstance(n, Tracked) for n in numbers):
+        return original(values, **kwargs)
+    which = "min" if original is min else "max"
+    parts = [o.session.settle(expression_of(o, n)) for n in numbers]
+    out = torch.zeros((), dtype=torch.result_type(*tensors[:2]) if len(tensors) > 1 else torch.float32)
+    o.shadows.write(out, np.array(o.table.extreme(which, parts), dtype=np.int64))
+    for tensor in (out, *tensors):
+        if isinstance(tensor, Tensor):
+            o.shadows.export(tensor)
+    return out
 
 
 def _float(o: Operands, shapes: ShapeBook | None, *args: Any) -> Any:
@@ -110,6 +131,7 @@ def _int(o: Operands, shapes: ShapeBook | None, *args: Any, **kwargs: Any) -> An
         node = o.table.range(value.expression)
         if o.table.kind(value.expression) in {"lt", "le", "eq", "not", "and", "or"} and node == (0.0, 1.0):
             return value
+        check_function(o, "int", o.session.settle(value.expression))
         return unary(value, lambda o, x: unknown(o, "trunc", x))
     if is_shape_number(value):
         return lift(int, value)
@@ -119,13 +141,13 @@ def _int(o: Operands, shapes: ShapeBook | None, *args: Any, **kwargs: Any) -> An
 def _bool(o: Operands, shapes: ShapeBook | None, *args: Any) -> Any:
     value = args[0] if args else False
     if isinstance(value, Tracked):
-        return wrap(o, truth(o, o.session.settle(value.expression)))
+        return wrap_truth(o, truth(o, o.session.settle(value.expression)))
     return bool(value)
 
 
 def _round(o: Operands, shapes: ShapeBook | None, value: Any, *rest: Any) -> Any:
     if isinstance(value, Tensor):
-        value = value.item()
+        o.session.refuse("DPA109", "round of a tensor; use torch.round")
     return round(value, *map(lost_value, rest))
 
 
@@ -137,7 +159,7 @@ def _len(o: Operands, shapes: ShapeBook | None, value: Any) -> Any:
     if isinstance(value, ArrayProxy):
         value = value.tensor
     if isinstance(value, Tensor) and shapes is not None:
-        return shapes.of(value)[0]
+        return value.shape[0]
     return len(value)
 
 
@@ -170,10 +192,12 @@ def _any(op: str) -> Twin:
     original = getattr(builtins, op)
 
     def twin(o: Operands, shapes: ShapeBook | None, values: Any) -> Any:
-        values = list(values)
+        if not isinstance(values, list | tuple):
+            # What computes its values stops at the first that decides, so each is decided in its turn.
+            return original(values)
         if any(isinstance(v, Tracked) for v in values):
             parts = [truth(o, o.session.settle(expression_of(o, v))) for v in values]
-            return wrap(o, o.table.junction("or" if op == "any" else "and", parts))
+            return wrap_truth(o, o.table.junction("or" if op == "any" else "and", parts))
         return original(values)
 
     return twin

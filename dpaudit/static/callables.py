@@ -1,25 +1,13 @@
-"""What kind of function is called, and the types that values have where nobody watches."""
+"""What kind of function is called."""
 
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .arrays import ArrayProxy
 from .scalars import Tracked
-from .shape_numbers import is_shape_number
-from .step_numbers import is_step_number
-
-
-def plain_type(value: Any) -> type:
-    """The type that the value has where nobody watches."""
-    if isinstance(value, Tracked):
-        return float
-    if is_step_number(value) or is_shape_number(value):
-        return int if isinstance(value, int) else float
-    return np.ndarray if isinstance(value, ArrayProxy) else type(value)
 
 
 def hashable(function: Any) -> bool:

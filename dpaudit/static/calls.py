@@ -15,9 +15,10 @@ from torch import Tensor
 
 from . import builtin_twins
 from .arrays import ArrayProxy
-from .callables import as_tensor, hashable, is_python, is_torch, plain_type
+from .callables import as_tensor, hashable, is_python, is_torch
 from .scalars import Tracked
 from .shape_numbers import is_shape_number, lost_value, plain_value, size_value
+from .stand_ins import asked, check
 from .step_numbers import LIFTED, StepFloat, StepInt, is_plain, is_step_number, lift, plain_number
 
 if TYPE_CHECKING:
@@ -59,7 +60,15 @@ _WRITTEN = (
     BaseException,
 )
 """What is written alike in every process."""
-_QUESTIONS = frozenset({isinstance, callable, hasattr, issubclass})
+_LOGGED = frozenset({"debug", "info", "warning", "error", "critical", "exception", "log"})
+_SCIPY_RANDOM = frozenset(
+    {
+        "rvs", "sample", "resample", "bootstrap", "permutation_test", "monte_carlo_test", "power", "goodness_of_fit", "random",
+        "rand", "random_array", "clarkson_woodruff_transform", "differential_evolution", "basinhopping", "dual_annealing",
+        "random_correlation", "sobol_indices", "multiscale_graphcorr", "dunnett", "svds", "eigsh", "eigs", "lobpcg",
+    }
+)  # fmt: skip
+_QUESTIONS = frozenset({callable, issubclass})
 _SCALARS = frozenset({np.float64, np.float32})
 _TRUTHS_OF_ORDER = frozenset({"sorted", "min", "max", "sort"})
 
@@ -135,6 +144,10 @@ class Calls:
         elif isinstance(value, slice):
             self.pin_inside((value.start, value.stop, value.step))
 
+    def check_attribute(self, value: Any, attribute: str) -> None:
+        """An attribute is read that may tell of the analysis: see :mod:`.stand_ins`."""
+        check(self, value, attribute)
+
     def is_own(self, function: Any) -> bool:
         """Whether ``function`` is the candidate's own code, which is observed itself."""
         filename = self.hooks.filename
@@ -149,6 +162,11 @@ class Calls:
     def check_allowed(self, function: Any) -> None:
         """Refuse what sets generators, reads the interpreter, or draws where nobody watches."""
         _, session = self.hooks.watching()
+        if isinstance(function, functools.partial):
+            for inner in (function.func, *function.args, *function.keywords.values()):
+                if callable(inner) and not isinstance(inner, Tensor):
+                    self.check_allowed(inner)
+            return
         name = getattr(function, "__name__", "")
         owner = getattr(function, "__self__", None)
         module = getattr(function, "__module__", None) or getattr(owner, "__module__", "") or ""
@@ -166,6 +184,12 @@ class Calls:
             )
         if function is random.Random or (isinstance(module, str) and module.split(".")[0] in {"random", "secrets"}):
             session.refuse("DPA112", "randomness outside the watched generators")
+        if isinstance(module, str) and module.split(".")[0] == "scipy" and name in _SCIPY_RANDOM:
+            session.refuse("DPA112", f"scipy's {name} draws randomness that is not watched")
+        if isinstance(owner, logging.Logger) and name not in _LOGGED:
+            session.refuse("DPA116", f"{name} of a logger changes, or tells, how the caller logs")
+        if function is np.ndarray:
+            session.refuse("DPA110", "an array of memory that nobody has written to")
         if name in {"default_rng", "RandomState"}:
             session.refuse("DPA112", "a generator of the mechanism's own, whose state is its to choose")
         if hashable(function) and function in _OUTSIDE:
@@ -208,8 +232,13 @@ class Calls:
         twin = builtin_twins.find(function)
         if twin is not None:
             return twin(operands, self.hooks.shapes, *args, **kwargs)
-        if name in {"array", "asarray", "from_numpy"} and args and isinstance(args[0], ArrayProxy | Tensor):
-            return self._converted(name, args)
+        if (
+            name in {"array", "asarray", "from_numpy"}
+            and (not is_torch(function) or name == "from_numpy")
+            and args
+            and isinstance(args[0], ArrayProxy | Tensor)
+        ):
+            return self._converted(name, args, kwargs)
         result = self._plain_call(function, name, args, kwargs)
         if isinstance(result, set | frozenset) and function not in {set, frozenset}:
             session.refuse("DPA116", "a set's order differs from process to process; use a list or a tuple")
@@ -229,10 +258,12 @@ class Calls:
             made: Any = function
             return (made(*args, **kwargs),)
         if function is map:
-            return ([self.observed(args[0], row, {}) for row in zip(*args[1:], strict=False)],)
+            # Real iterators: they run late, once, and not at all where nobody asks.
+            mapped, *columns = args
+            return (map(lambda *row: self.observed(mapped, row, {}), *columns),)
         if function is filter:
-            kept = [x for x in args[1] if bool(x if args[0] is None else self.observed(args[0], (x,), {}))]
-            return (kept,)
+            test, values = args
+            return (filter(None if test is None else lambda x: bool(self.observed(test, (x,), {})), values),)
         if function is functools.reduce:
             folded, values, *start = args
             result = functools.reduce(lambda a, b: self.observed(folded, (a, b), {}), values, *start)
@@ -241,10 +272,10 @@ class Calls:
             return (self._zip(args, kwargs),)
         if function in _QUESTIONS if hashable(function) else False:
             return (function(*args, **kwargs),)
-        if function is type and len(args) == 1:
-            return (plain_type(args[0]),)
-        if function is getattr:
-            return (function(*args, **kwargs),)
+        if isinstance(function, type) and issubclass(function, type) and len(args) > 1:
+            self.hooks.watching()[1].refuse("DPA116", "a class that is made by a call can hide what runs")
+        if function in {isinstance, hasattr, getattr} or (function is type and len(args) == 1):
+            return (asked(self, function, args),)
         if hashable(function) and function in _PASSING and not kwargs and len(args) <= 1:
             return (function(*args),)
         if hashable(function) and function in _SCALARS and args and isinstance(args[0], Tracked):
@@ -265,13 +296,23 @@ class Calls:
         if isinstance(owner, list | dict | set) and name in _HOLDING:
             return args, kwargs, None
         if (hashable(function) and function in _SINKS) or getattr(function, "__module__", "") == "logging":
+            self._check_logged(args)
             return tuple(map(plain_number, args)), kwargs, None
         if isinstance(owner, logging.Logger):
+            self._check_logged(args)
             return tuple(map(plain_number, args)), kwargs, None
         if isinstance(owner, list | dict | set) and name in _TRUTHS_OF_ORDER | {"index", "count", "remove"}:
             self.pin_inside(owner)
         tensors = is_torch(function) and not isinstance(function, type)
         return tuple(self._step(a, tensors) for a in args), {k: self._step(v, tensors) for k, v in kwargs.items()}, None
+
+    def _check_logged(self, values: tuple[Any, ...]) -> None:
+        """Whether a message is written at all depends on the caller, so what it says is looked at here."""
+        operands, session = self.hooks.watching()
+        for value in values:
+            tensor = value.tensor if isinstance(value, ArrayProxy) else value
+            if isinstance(value, Tracked) or (isinstance(tensor, Tensor) and not operands.shadows.is_constant(tensor)):
+                session.refuse("DPA110", "a private or released value is logged or printed")
 
     def _step(self, value: Any, tensors: bool) -> Any:
         if isinstance(value, StepInt):
@@ -300,6 +341,8 @@ class Calls:
                 kwargs = {k: as_tensor(v) for k, v in kwargs.items()}
             return function(*args, **kwargs)
         if isinstance(getattr(function, "__self__", None), _CONTAINER_TYPES):
+            if name in {"get", "count", "index", "setdefault", "remove"}:
+                self.note_public("the length of what is looked in", float(len(function.__self__)))
             if not (isinstance(getattr(function, "__self__", None), list) and name in {"append", "extend"}):
                 for value in (*args, *kwargs.values()):
                     self.lose_inside(value)
@@ -390,13 +433,17 @@ class Calls:
         draw: Any = torch.randn([size_value(n) for n in shape], dtype=torch.float64)
         return ArrayProxy(draw * given.get("scale", 1.0) + given.get("loc", 0.0))
 
-    def _converted(self, name: str, args: tuple[Any, ...]) -> Any:
+    def _converted(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = args[0]
+        if len(args) > 1 or set(kwargs) - {"dtype"}:
+            self.hooks.watching()[1].refuse("DPA109", f"numpy.{name} of a tensor takes nothing but a type here")
         if name == "from_numpy":
             return value.tensor if isinstance(value, ArrayProxy) else torch.from_numpy(value)
-        if isinstance(value, ArrayProxy):
-            return value.copy() if name == "array" else value
-        return value.numpy()
+        array = value if isinstance(value, ArrayProxy) else value.numpy()
+        if not isinstance(array, ArrayProxy):
+            return getattr(np, name)(array, **kwargs)
+        array = array.copy() if name == "array" else array
+        return array if kwargs.get("dtype") is None else array.astype(kwargs["dtype"], copy=False)
 
     def _foreign(self, function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(function, np.ufunc) or (

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .floating import LARGEST
 from .session import Release, Session
 
 
@@ -249,8 +250,22 @@ def _noise_std(session: Session, release: Release) -> int:
     squares: list[int] = []
     for term, coefficient in release.noise:
         outer = [table.power(f, e) for f, e in table.factors(term)[1] if table.kind(f) != "z"]
+        if any(_is_open(session, f) for f, _ in table.factors(term)[1]):
+            session.notes.setdefault(
+                "a released number that scales noise is taken to be neither so small nor so large that float32 loses its digits",
+                release.line,
+            )
         std = table.scale(table.multiply(outer), coefficient) if outer else table.constant(coefficient)
         if len(release.noise) == 1:
             return table.absolute(std)
         squares.append(table.power(std, 2.0))
     return table.power(table.add(squares), 0.5)
+
+
+def _is_open(session: Session, x: int) -> bool:
+    """Whether a factor of noise is a number that was released, of any size."""
+    table = session.table
+    if table.touch[x] or table.has_noise(x) or (table.kind(x) == "p" and table.nodes[x][1][0] == "slot"):  # type: ignore[index]
+        return False
+    low, high = sorted(map(abs, table.range(x)))
+    return not 1 / LARGEST <= low <= high <= LARGEST

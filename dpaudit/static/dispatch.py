@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import handlers_elementwise, handlers_move, handlers_reduce
 from .axis_watch import AxisWatch
+from .floating import NUMBERS
+from .kinds import check_numbers, check_results
 from .operands import Handler, Operands
 from .session import Session
 from .shadow import Ids, ShadowMemory
@@ -20,6 +22,7 @@ _SHAPE_OF_DATA = frozenset(
     {"nonzero", "masked_select", "unique", "_unique2", "unique_dim", "unique_consecutive", "bincount"}
 )
 _OVERWRITES = frozenset({"fill", "zero", "copy", "normal", "uniform", "random", "bernoulli", "exponential"})
+_UNWRITTEN = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
 _HOST_READS = frozenset({"_local_scalar_dense", "equal", "is_nonzero", "allclose", "item"})
 
 
@@ -175,9 +178,21 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
             session.refuse("DPA114", f"more than {MAXIMAL_SEEN} public values at one line, too many to compare")
 
     def _constant_results(self, result: Any, before: set[int], schema: Any, inputs: Sequence[Tensor]) -> None:
+        name = base_name(schema.name)
         for tensor in tensors_in(result):
-            if tensor.untyped_storage()._cdata not in before:
+            if tensor.untyped_storage()._cdata in before:
+                continue
+            if name in _UNWRITTEN and tensor.numel():
+                self._unwritten(tensor)
+            else:
                 self.shadows.set_constant(tensor)
+
+    def _unwritten(self, tensor: Tensor) -> None:
+        """Memory that nobody has written to holds what was there before, which may be anybody's private data."""
+        everybody = (1 << max(self.session.tiny_rows, 1)) - 1
+        count = tensor.numel() if tensor.numel() <= MAXIMAL_SEEN else 1
+        ids = np.array([self.session.opaque("unwritten", everybody, 0) for _ in range(count)], dtype=np.int64)
+        self.shadows.attach(tensor, ids.reshape(tuple(tensor.shape)) if count > 1 or tensor.numel() == 1 else ids[0])
 
     # ---- randomness -------------------------------------------------------------------------------------------
 
@@ -189,6 +204,8 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
             )
         if name in {"native_dropout", "dropout"} or (name not in _GAUSSIAN and name + "_" not in _GAUSSIAN):
             return self._coin(func, name, args, kwargs)
+        if self.operands.is_masked and any(map(self.operands.holds_holes, tensors_in((args, kwargs)))):
+            session.refuse("DPA107", "how much noise is drawn depends on private or released data")
         result = func(*args, **kwargs)
         standard = np.array([session.fresh_noise() for _ in range(result.numel())], dtype=np.int64)
         standard = standard.reshape(tuple(result.shape))
@@ -251,12 +268,27 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
         parts = ids if isinstance(ids, list) else [ids]
         if len(outputs) != len(parts):
             self.session.refuse("DPA109", f"{func}: expected {len(parts)} results, got {len(outputs)}")
+        inputs = tensors_in((args, kwargs))
+        check_results(o, name, name in HANDLERS or name in handlers_move.MOVEMENT, inputs, outputs, parts)
+        check_numbers(o, inputs, (args, kwargs))
+        self._check_holes(name, inputs, parts)
         for tensor, part in zip(outputs, parts, strict=True):
+            if part.shape != tuple(tensor.shape):
+                self.session.refuse(
+                    "DPA109", f"{func}: expected a result of shape {part.shape}, got {tuple(tensor.shape)}"
+                )
             self._check_known(tensor, part)
             if schema.is_mutable:
                 self.shadows.write(tensor, part)
             else:
                 self.shadows.attach(tensor, part)
+
+    def _check_holes(self, name: str, inputs: Sequence[Tensor], parts: Sequence[Ids]) -> None:
+        """What a private mask has let through stays tied to the mask, even where its values do not matter."""
+        if self.operands.is_masked and any(self.operands.holds_holes(t) for t in inputs):
+            has_hole = self.operands.table.has_hole
+            if not all(has_hole(x) for part in parts for x in part.reshape(-1).tolist()):
+                self.session.refuse("DPA107", f"the shape of a value depends on private or released data ({name})")
 
     def _check_known(self, tensor: Tensor, ids: Ids) -> None:
         """What the analysis takes for known numbers is what was computed."""
@@ -281,6 +313,8 @@ class ShadowMode(TorchDispatchMode):  # type: ignore[no-untyped-call,unused-igno
                 return [np.array(self.shadows.of(t)) for t in outputs]
         ids = [x for t in tensors_in((args, kwargs)) for x in self.operands.settled(t).reshape(-1).tolist()]
         touch, flags = self.operands.touched(ids)
+        if name in NUMBERS and any(self.operands.table.floats.may_be_nan(x, divided=True) for x in ids):
+            name = f"{name} of what may be NaN"
         if func._schema.is_mutable and touch:
             self.session.refuse("DPA109", f"{func} on private data is outside the verified set of operations")
         if flags & 1:

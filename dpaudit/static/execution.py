@@ -1,6 +1,7 @@
 """One step of a candidate, executed symbolically on tiny tensors."""
 
 import contextlib
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,7 @@ class Execution:
             real_rows=real_rows,
             tiny_rows=shrinking.rows,
             conditional=conditional,
+            handled=hooks.handled,
         )
         operands = Operands(session, ShadowMemory(session))
         return cls(session=session, operands=operands, shapes=ShapeBook(session, shrinking), hooks=hooks)
@@ -58,12 +60,17 @@ class Execution:
         """Both modes and the hooks are active inside."""
         hooks = self.hooks
         hooks.operands, hooks.shapes, hooks.trace, hooks.course, hooks.book = self.operands, self.shapes, [], [], book
+        before = _foreign_generators()
         try:
             axes = AxisWatch(self.operands.shadows, self.shapes, hooks.joints)
-            self.operands.is_fixed = axes.is_fixed
+            self.operands.is_fixed, self.operands.real_size = axes.is_fixed, axes.real_size
             with BoundaryMode(self.operands, self.shapes, axes), ShadowMode(self.operands, axes):
                 self.session.table.floats.active = True
                 yield
+            if _foreign_generators() != before:
+                self.session.refuse(
+                    "DPA112", "randomness was drawn where nobody watches, or torch's generator was seeded"
+                )
         finally:
             self.session.table.floats.active = False
             hooks.operands, hooks.shapes, hooks.book = None, None, None
@@ -131,3 +138,9 @@ class Execution:
                 table.lines[x],
             )
         session.refuse("DPA106", "noise is kept for later steps", table.lines[x])
+
+
+def _foreign_generators() -> tuple[object, ...]:
+    """States that no step changes: of NumPy's generator and Python's, and the seed of torch's."""
+    name, keys, place, *rest = np.random.get_state()  # noqa: NPY002
+    return name, bytes(keys), place, tuple(rest), random.getstate(), torch.initial_seed()  # type: ignore[arg-type]

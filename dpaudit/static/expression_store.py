@@ -33,6 +33,8 @@ class ExpressionStore:
         """Line in the candidate's source that is being executed; stamped on every new node."""
         self.public_range: dict[object, Interval] = {}
         self.divided_by_vanishing: set[int | None] = set()
+        self.overflowing: set[int | None] = set()
+        """Lines at which private data is released that is NaN where a sum or product of gradients overflows."""
         self.floats = FloatWatch(self)
         self._index: dict[Node, int] = {}
         self._ranges: dict[int, Interval] = {}
@@ -98,7 +100,8 @@ class ExpressionStore:
             within = (min(known[0], within[0]), max(known[1], within[1]))
         if known != within:
             self.public_range[name] = within
-            self._ranges.clear()
+            if known is not None:
+                self._ranges.clear()
         return self._intern(("p", name), 0, _HAS_PUBLIC)
 
     # ---- queries ----------------------------------------------------------------------------------------------

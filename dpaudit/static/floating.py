@@ -10,7 +10,8 @@ where no test would look. While a candidate runs, the table therefore reports he
 - a factor that is divided by itself;
 - a coefficient that leaves the numbers whose squares float32 can hold;
 - zero times what may be infinite;
-- one sum of gradients, computed along two ways that round differently.
+- one sum of gradients, computed along two ways that round differently;
+- private data that may be NaN as it is released.
 
 It also says which values may be NaN or infinite, because tests for these, and comparisons, then go either way.
 
@@ -21,7 +22,7 @@ Assumptions: gradients, Gaussian draws and released numbers are finite; reductio
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .positivity import stays_positive
@@ -38,6 +39,13 @@ UNKNOWN_OFFSET = 2.0**16
 LARGEST = 2.0**60
 """Coefficients between ``1 / LARGEST`` and ``LARGEST`` have squares that float32 holds, with room for what they multiply."""
 _CONSTANT = -1
+NUMBERS = frozenset(
+    {
+        "trunc", "argument", "round", "mod", "pow", "unforeseen", "order statistic", "sort", "kthvalue", "median", "nanmedian",
+        "topk",
+    }
+)  # fmt: skip
+"""What is not known, but no NaN: integers, what Python raises for, and one of several numbers that are none."""
 
 
 class FloatWatch:
@@ -55,7 +63,8 @@ class FloatWatch:
         self.heights: dict[int, dict[int, float]] = {}
         """Of a sum: the largest magnitude that each of its terms had on the way, where that is more than what is left."""
         self._ways: dict[int, object] = {}
-        self._nan: dict[int, bool] = {}
+        self._nan: dict[tuple[int, bool], bool] = {}
+        self._overflow: dict[int, bool] = {}
 
     def depart(self, what: str) -> None:
         """Note a simplification that float32 does not follow."""
@@ -119,6 +128,18 @@ class FloatWatch:
         if max(bounded) > OFFSET * draw or max(unbounded, default=0.0) > UNKNOWN_OFFSET * draw:
             self.depart("a public number far larger than the noise is added to private data, which it then rounds")
 
+    def shown(self, private: Iterable[int]) -> None:
+        """Private values are released: one NaN among them would make the whole update NaN, whatever the noise is.
+
+        That private values which are divided by do not vanish, and that what grows as sums and products of gradients do does not
+        overflow, are assumptions that the result states.
+        """
+        for term in private:
+            if self.may_be_nan(term, divided=True):
+                self.depart("a private value is released that is NaN for some finite gradients, which no noise covers")
+            elif len(self._unbounded(term)) > 1:
+                self.table.overflowing.add(self.table.line)
+
     def constants_agree(self, known: Sequence[tuple[float, float]]) -> None:
         """Known numbers of the analysis beside those that were computed: ``(analysed, computed)``."""
         for analysed, computed in known:
@@ -174,58 +195,102 @@ class FloatWatch:
             return False
         return any(math.isinf(end) for end in self.table.range(x))
 
-    def may_be_nan(self, x: int) -> bool:
-        """Whether a float32 value of ``x`` may be NaN."""
-        found = self._nan.get(x)
-        if found is None:
-            found = self._nan[x] = self._may_be_nan(x)
+    def _unbounded(self, x: int) -> list[int]:
+        """What private numbers without a bound are multiplied in ``x``, each as often as it is."""
+        table = self.table
+        found = []
+        for factor, exponent in table.factors(x)[1]:
+            if exponent > 0 and table.is_private(factor) and math.isinf(max(map(abs, table.range(factor)))):
+                found += [factor] * math.ceil(exponent)
         return found
 
-    def _may_be_nan(self, x: int) -> bool:
+    def may_overflow(self, x: int) -> bool:
+        """Whether ``x`` may be infinite for gradients of ordinary size, otherwise than by a division by what vanishes."""
+        found = self._overflow.get(x)
+        if found is None:
+            found = self._overflow[x] = self._may_overflow(x)
+        return found
+
+    def _may_overflow(self, x: int) -> bool:
+        table = self.table
+        if not self.may_be_infinite(x):
+            return False
+        match table.nodes[x]:
+            case ("opaque", name, *_):
+                return name not in NUMBERS
+            case ("fun", "exp" | "expm1", _):
+                return True
+            case ("mul", _):
+                return any(e > 0 and self.may_overflow(f) for f, e in table.factors(x)[1])
+            case _:
+                return any(map(self.may_overflow, table.children(x)))
+
+    def may_be_nan(self, x: int, divided: bool = False) -> bool:
+        """Whether a float32 value of ``x`` may be NaN.
+
+        Args:
+            divided: take what is divided by not to vanish, and gradients to be of ordinary size.
+        """
+        key = (x, divided)
+        found = self._nan.get(key)
+        if found is None:
+            found = self._nan[key] = self._may_be_nan(x, divided)
+        return found
+
+    def _may_be_nan(self, x: int, divided: bool) -> bool:
         table = self.table
         node = table.nodes[x]
         match node[0]:
             case "c" | "g" | "r" | "z" | "p" | "h" | "lt" | "le" | "eq" | "not" | "and" | "or":
                 return False
             case "opaque":
-                return True
+                return not (divided and node[1] in NUMBERS)
             case "lin":
-                return self._sum_may_be_nan(x)
+                return self._sum_may_be_nan(x, divided)
             case "mul":
-                return self._product_may_be_nan(x)
+                return self._product_may_be_nan(x, divided)
             case "fun":
                 argument = int(node[2])  # type: ignore[call-overload]
                 low, _ = table.range(argument)
                 outside = (node[1] in {"log", "log1p"} and low < -float(node[1] == "log1p")) or (
                     node[1] in {"sin", "cos"} and self.may_be_infinite(argument)
                 )
-                return outside or self.may_be_nan(argument)
+                return outside or self.may_be_nan(argument, divided)
             case "where":
-                return any(map(self.may_be_nan, table.children(x)[1:]))
+                return any(self.may_be_nan(c, divided) for c in table.children(x)[1:])
             case _:
-                return any(map(self.may_be_nan, table.children(x)))
+                return any(self.may_be_nan(c, divided) for c in table.children(x))
 
-    def _sum_may_be_nan(self, x: int) -> bool:
+    def _sum_may_be_nan(self, x: int, divided: bool) -> bool:
         _, terms = self.table.linear(x)
-        if any(self.may_be_nan(t) for t, _ in terms):
+        if any(self.may_be_nan(t, divided) for t, _ in terms):
             return True
-        infinite = [(t, k) for t, k in terms if self.may_be_infinite(t)]
+        is_infinite = self.may_overflow if divided else self.may_be_infinite
+        infinite = [(t, k) for t, k in terms if is_infinite(t)]
         if len(infinite) < 2:
             return False
         signs = {k > 0 for t, k in infinite if self.table.is_nonnegative(t)}
         return len(signs) != 1 or not all(self.table.is_nonnegative(t) for t, _ in infinite)
 
-    def _product_may_be_nan(self, x: int) -> bool:
+    def _product_may_be_nan(self, x: int, divided: bool) -> bool:
         table = self.table
-        infinite: set[int] = set()
-        zero: set[int] = set()
-        for factor, exponent in table.factors(x)[1]:
-            low, high = table.range(factor)
-            if self.may_be_nan(factor) or (exponent != int(exponent) and low < 0):
+        factors = table.factors(x)[1]
+        for factor, exponent in factors:
+            if self.may_be_nan(factor, divided) or (exponent != int(exponent) and table.range(factor)[0] < 0):
                 return True
-            vanishes = low <= 0 <= high and not (table.is_private(factor) and stays_positive(table, factor))
-            if self.may_be_infinite(factor):
-                (infinite if exponent > 0 else zero).add(factor)
-            if vanishes:
+        is_infinite = self.may_overflow if divided else self.may_be_infinite
+        infinite = {f for f, e in factors if e > 0 and is_infinite(f)}
+        zero = {f for f, e in factors if e < 0 and is_infinite(f)}
+        large = [] if divided else self._unbounded(x)
+        if divided and not infinite:
+            return False
+        for factor, exponent in factors:
+            if self._vanishes(factor) and not (divided and exponent < 0):
                 (zero if exponent > 0 else infinite).add(factor)
+        if len(large) > 1 and (len(set(large)) > 2 or zero - set(large)):
+            return True  # A product of large numbers overflows where a small one is 0.
         return any(a != b for a in infinite for b in zero)
+
+    def _vanishes(self, x: int) -> bool:
+        low, high = self.table.range(x)
+        return low <= 0 <= high and not (self.table.is_private(x) and stays_positive(self.table, x))

@@ -168,7 +168,11 @@ class BoundaryMode(TorchFunctionMode):
         if func.__self__.__name__ == "requires_grad" and not self.operands.shadows.is_constant(args[0]):
             self.session.mark_line()
             self.session.refuse("DPA116", "whether a gradient requires gradients depends on who calls")
+        if func.__self__.__name__ == "_base":
+            self.session.mark_line()
+            self.session.refuse("DPA116", "whether a gradient is a view depends on who calls")
         if func.__self__.__name__ == "shape":
+            self._check_length(args[0])
             return self.shapes.of(args[0])
         if func.__self__.__name__ in {"nbytes", "__cuda_array_interface__", "itemsize"} or (
             _holds_sizes(out) and func.__self__.__name__ not in _FREE_NUMBERS
@@ -177,17 +181,26 @@ class BoundaryMode(TorchFunctionMode):
             self.session.refuse("DPA111", f"the attribute {func.__self__.__name__} is outside the verified set")
         return out
 
+    def _check_length(self, tensor: Tensor) -> None:
+        """What a private mask has let through is as long as the mask says."""
+        if not self.operands.shadows.is_constant(tensor) and self.operands.holds_holes(tensor):
+            self.session.mark_line()
+            self.session.refuse("DPA107", "a size depends on private or released data")
+
     def _on_size(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self._check_length(args[0])
         shape = self.shapes.of(args[0])
         axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
         return shape if axis is None else shape[axis]
 
     def _on_numel(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self._check_length(args[0])
         return self.shapes.count(args[0])
 
     _on_nelement = _on_numel
 
     def _on_len(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self._check_length(args[0])
         return self.shapes.of(args[0])[0]
 
     # ---- numbers out ------------------------------------------------------------------------------------------
@@ -199,7 +212,7 @@ class BoundaryMode(TorchFunctionMode):
         ids = self.operands.shadows.of(tensor).reshape(-1)
         if ids.size != 1:
             return func(*args, **kwargs)
-        return wrap(self.operands, int(ids[0]))
+        return _of_kind(wrap(self.operands, int(ids[0])), tensor.dtype)
 
     _on_item = _number
 
@@ -230,16 +243,20 @@ class BoundaryMode(TorchFunctionMode):
         return self.session.decide(truth(self.operands, self.session.settle(int(ids[0]))))
 
     def _on_tolist(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self._check_length(args[0])
         self.cuts.take_apart(args[0])
         if self.operands.shadows.is_constant(args[0]):
             return func(*args, **kwargs)
-        return _nested(self.operands, self.operands.shadows.of(args[0]))
+        return _nested(self.operands, self.operands.shadows.of(args[0]), args[0].dtype)
 
     def _on_numpy(self, func: Any, args: Any, kwargs: Any) -> Any:
         if self.operands.shadows.is_constant(args[0]):
             self.cuts.take_apart(args[0])
             self.operands.shadows.export(args[0])
             return func(*args, **kwargs)
+        if len(args) > 1 or kwargs.get("force"):
+            # On another device this is a copy, and here it is the same memory.
+            self.operands.shadows.export(args[0])
         return ArrayProxy(args[0].detach())
 
     def _on_deepcopy(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -248,11 +265,9 @@ class BoundaryMode(TorchFunctionMode):
     # ---- numbers in -------------------------------------------------------------------------------------------
 
     def _factory(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
-        data = args[0] if args else kwargs.get("data")
-        if isinstance(data, ArrayProxy):
-            return data.tensor.to(kwargs["dtype"]) if kwargs.get("dtype") is not None else data.tensor.clone()
-        if isinstance(data, Tensor):
-            return data.to(kwargs["dtype"]) if kwargs.get("dtype") is not None else data.clone()
+        data = args[0] if args else kwargs.get("data", kwargs.get("obj"))
+        if isinstance(data, ArrayProxy | Tensor):
+            return self._from_tensor(name, data.tensor if isinstance(data, ArrayProxy) else data, args, kwargs)
         ids, found = _ids_of(self.operands, data)
         plain = _plain(data)
         self.session.inside = True
@@ -267,6 +282,17 @@ class BoundaryMode(TorchFunctionMode):
             if isinstance(data, np.ndarray):
                 self.operands.shadows.export(out)
             self.cuts.put_together(out)
+        return out
+
+    def _from_tensor(self, name: str, data: Tensor, args: Any, kwargs: Any) -> Tensor:
+        """``torch.tensor`` copies; ``as_tensor`` and ``asarray`` give the same memory where they need not convert."""
+        if len(args) > 1 or set(kwargs) - {"dtype", "device", "requires_grad", "copy", "data", "obj"}:
+            self.session.refuse("DPA109", f"torch.{name} of a tensor with these arguments is outside the verified set")
+        dtype = kwargs.get("dtype") or data.dtype
+        copied = name in {"tensor", "scalar_tensor"} or bool(kwargs.get("copy"))
+        out = data.detach().to(dtype, copy=True) if copied else data.to(dtype)
+        if not copied and kwargs.get("device") is not None:
+            self.operands.shadows.export(out)
         return out
 
     def _on_from_numpy(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -301,10 +327,17 @@ def _holds_sizes(value: Any) -> bool:
     return type(value) is int
 
 
-def _nested(o: Operands, ids: Any) -> Any:
+def _nested(o: Operands, ids: Any, dtype: torch.dtype) -> Any:
     if ids.ndim == 0:
-        return wrap(o, int(ids))
-    return [_nested(o, part) for part in ids]
+        return _of_kind(wrap(o, int(ids)), dtype)
+    return [_nested(o, part, dtype) for part in ids]
+
+
+def _of_kind(value: Any, dtype: torch.dtype) -> Any:
+    """A known number as the kind of number that ``item()`` gives."""
+    if isinstance(value, Tracked) or dtype.is_floating_point:
+        return value
+    return bool(value) if dtype is torch.bool else int(value)
 
 
 def _ids_of(o: Operands, data: Any) -> tuple[Any, bool]:

@@ -195,19 +195,21 @@ def _masked_fill(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[s
     return np.array(np.broadcast_to(ids, tuple(result.shape)))
 
 
-def _test(name: str, otherwise: float) -> Handler:
-    """Tests for NaN and Inf: known where float32 cannot give these, under the printed assumption that gradients are finite."""
+def test(o: Operands, name: str, x: int) -> int:
+    """``isnan(x)``, ``isinf(x)`` or ``isfinite(x)``: known where float32 cannot give these for finite gradients."""
+    floats, table = o.table.floats, o.table
+    nan, infinite = floats.may_be_nan(x), floats.may_be_infinite(x)
+    if (nan or (infinite and name != "isnan")) and table.is_private(x):
+        return table.unforeseen(name, x)
+    o.session.notes.setdefault("tests for NaN and Inf were taken to find none", table.line)
+    return table.constant(float(name == "isfinite"))
 
-    def outcome(o: Operands, x: int) -> int:
-        floats, table = o.table.floats, o.table
-        nan, infinite = floats.may_be_nan(x), floats.may_be_infinite(x)
-        if (nan or (infinite and name != "isnan")) and table.is_private(x):
-            return table.unforeseen(name, x)
-        o.session.notes.setdefault("tests for NaN and Inf were taken to find none", table.line)
-        return table.constant(otherwise)
+
+def _test(name: str) -> Handler:
+    """Tests for NaN and Inf, under the printed assumption that gradients are finite."""
 
     def handler(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
-        return o.each(lambda x: outcome(o, x), o.settled(args[0]))
+        return o.each(lambda x: test(o, name, x), o.settled(args[0]))
 
     return handler
 
@@ -286,7 +288,7 @@ HANDLERS: dict[str, Handler] = {
     "logical_and": _junction("and"), "logical_or": _junction("or"), "bitwise_and": _junction("and"),
     "bitwise_or": _junction("or"), "logical_not": _not, "bitwise_not": _not,
     "where": _where, "masked_fill": _masked_fill,
-    "isnan": _test("isnan", 0.0), "isinf": _test("isinf", 0.0), "isfinite": _test("isfinite", 1.0), "nan_to_num": _nan_to_num,
+    "isnan": _test("isnan"), "isinf": _test("isinf"), "isfinite": _test("isfinite"), "nan_to_num": _nan_to_num,
     "addcmul": _ternary(False), "addcdiv": _ternary(True), "lerp": _lerp, "_to_copy": _cast,
     **{name: _function(kept) for name, kept in _FUNCTIONS.items()},
 }  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .handlers_elementwise import truth
 from .operands import Handler, Operands
 from .shadow import Ids, is_short
 
@@ -60,6 +61,8 @@ def _copy(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any
         ids = o.each(
             lambda x: x if o.table.is_known(x) else o.session.opaque("trunc", *o.touched([x])), o.settled(source)
         )
+    if target.dtype is torch.bool and source.dtype is not torch.bool:
+        ids = o.each(lambda x: truth(o, x), o.settled(source))
     if is_short(target.dtype):
         ids = o.settled(source)
     return np.array(np.broadcast_to(ids, tuple(target.shape)))
@@ -119,6 +122,10 @@ def _index_put(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str
             _require_constant_index(o, index)
     if accumulate:
         o.session.refuse("DPA109", "index_put with accumulate is outside the verified set")
+    given = np.unique(o.ids(values))
+    counts = torch.ops.aten.index_put(torch.zeros(ids.shape), indices, torch.ones(()), True)
+    if given.size > 1 and bool((counts > 1).any()):
+        o.session.refuse("DPA109", "several values are written to one place, and which comes last is not defined")
     out = torch.ops.aten.index_put(torch.from_numpy(ids), indices, torch.from_numpy(np.array(o.ids(values))))
     return np.array(out.numpy())
 

@@ -30,10 +30,13 @@ def _sum(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any]
 
 
 def _mean(o: Operands, overload: str, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Ids:
-    def fold(row: list[int]) -> int:
-        return o.total_of_axis(row, o.mean_divisor(row))
+    axes = _axes(args, kwargs, 1)
+    columns = o.columns(args[0], axes)
 
-    return o.reduce(o.ids(args[0]), _axes(args, kwargs, 1), _flag(args, kwargs, 2), fold)
+    def fold(row: list[int]) -> int:
+        return o.total_of_axis(row, o.mean_divisor(row, columns))
+
+    return o.reduce(o.ids(args[0]), axes, _flag(args, kwargs, 2), fold)
 
 
 def _norm_of(o: Operands, order: float) -> Callable[[list[int]], int]:
@@ -86,7 +89,11 @@ def _quantifier(op: str) -> Handler:
         def fold(row: list[int]) -> int:
             return o.table.junction(op, [truth(o, x) for x in row])
 
-        return o.reduce(o.settled(args[0]), _axes(args, kwargs, 1), _flag(args, kwargs, 2), fold)
+        axes = _axes(args, kwargs, 1)
+        if axes == []:
+            # Unlike those of sums and extremes, no axes are none.
+            return o.each(lambda x: truth(o, x), o.settled(args[0]))
+        return o.reduce(o.settled(args[0]), axes, _flag(args, kwargs, 2), fold)
 
     return handler
 

@@ -18,7 +18,7 @@ from .calls import Calls
 from .distributions import draw_normal
 from .joints import JointBook
 from .operands import Operands
-from .refusal import Reason, Refusal
+from .refusal import Reason, Refusal, follow, is_followed
 from .scalars import Tracked, expression_of, wrap
 from .session import Session
 from .shape_numbers import full_value, is_shape_number, plain_value, size_value
@@ -35,18 +35,20 @@ class Hooks:
     Attributes:
         trace: while a step is analysed: every public number that is computed with, by site.
         course: blocks that ran and outcomes of tests, watched or not.
+        handled: names of the exceptions that the candidate catches.
         book: the numbers that may change from step to step.
         joints: where axes were joined and cut, in all of a run.
     """
 
-    def __init__(self, filename: str) -> None:
-        self.filename = filename
+    def __init__(self, filename: str, handled: frozenset[str] = frozenset()) -> None:
+        self.filename, self.handled = filename, handled
         self.operands: Operands | None = None
         self.shapes: ShapeBook | None = None
         self.book: StepBook | None = None
         self.trace: list[tuple[int, object]] = []
         self.course: list[tuple[int, bool]] = []
         self.calls = Calls(self)
+        self._middles: list[Any] = []
         self.joints = JointBook()
 
     @property
@@ -89,6 +91,25 @@ class Hooks:
     def mark(self, site: int) -> None:
         """A block begins."""
         self.course.append((site, True))
+
+    def raised(self, site: int, error: Any) -> Any:
+        """What the candidate raises itself, on a course that is followed."""
+        return follow(error() if isinstance(error, type) else error)
+
+    def caught(self, site: int) -> None:
+        """A handler begins.
+
+        An index beyond the rows that run, or a list too short to unpack, may be none at the real shape.
+        """
+        self.mark(site)
+        error = sys.exc_info()[1]
+        if self.operands is None or is_followed(error):
+            return
+        if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+            return
+        _, session = self.watching()
+        session.mark_line()
+        session.refuse("DPA111", f"{type(error).__name__} is caught, which need not be raised at the real shape")
 
     def negation(self, site: int, value: Any) -> Any:
         if isinstance(value, Tracked) and self.operands is not None:
@@ -165,15 +186,23 @@ class Hooks:
         """NumPy's operators would take a tracked number for a plain one."""
         return ArrayProxy(torch.tensor(value, dtype=torch.float64)) if isinstance(other, ArrayProxy) else value
 
-    def compare(self, site: int, names: tuple[str, ...], *values: Any) -> Any:
-        result: Any = True
-        for place, (name, left, right) in enumerate(zip(names, values, values[1:], strict=False)):
-            result = self._compare(site, name, left, right)
-            if place < len(names) - 1 and not result:
-                return result
+    def first_link(self, site: int, name: str, left: Any, right: Any) -> Any:
+        """``left < right`` of ``left < right < ...``; ``right`` is kept for the next link where there is one."""
+        result = self.compare(site, name, left, right)
+        if result:
+            self._middles.append(right)
         return result
 
-    def _compare(self, site: int, name: str, left: Any, right: Any) -> Any:
+    def link(self, site: int, name: str, right: Any) -> Any:
+        """A link that is neither the first nor the last."""
+        return self.first_link(site, name, self._middles.pop(), right)
+
+    def last_link(self, site: int, name: str, right: Any) -> Any:
+        """The last link of a chain."""
+        return self.compare(site, name, self._middles.pop(), right)
+
+    def compare(self, site: int, name: str, left: Any, right: Any) -> Any:
+        """``left op right``."""
         if self.operands is None:
             return _plain_compare(name, left, right)
         self.calls.check_device(left)
@@ -196,6 +225,8 @@ class Hooks:
                 return bool(lift("contains", left, members))
         self.calls.pin_inside(left)
         self.calls.pin_inside(right)
+        if isinstance(right, list | tuple | set | frozenset | dict | str):
+            self.calls.note_public("the length of what is looked in", float(len(right)))
         if is_shape_number(left) or isinstance(right, range):
             self.calls.lost_shape(left)
         return plain_value(plain_number(left)) in right
@@ -203,7 +234,8 @@ class Hooks:
     def _identity(self, name: str, left: Any, right: Any) -> bool:
         for one, other in ((left, right), (right, left)):
             odd = isinstance(one, Tracked) or is_step_number(one) or is_shape_number(one)
-            if odd and other is not None and not isinstance(other, bool):
+            # A number of steps or shapes is never a truth value; what ``item()`` gives may be one.
+            if odd and other is not None and (isinstance(one, Tracked) or not isinstance(other, bool)):
                 _, session = self.watching()
                 session.mark_line()
                 session.refuse("DPA116", "the identity of numbers is outside the verified subset of Python")
@@ -221,6 +253,8 @@ class Hooks:
         if picked is not None:
             return picked
         index = self._place(container, index)
+        if isinstance(container, dict):
+            self.calls.note_public("the length of what is looked in", float(len(container)))
         found = container[index]
         if type(found) not in {int, float, bool, str} and not self._is_row_index(container, index):
             self.note(site, index)
@@ -267,20 +301,42 @@ class Hooks:
         if self.operands is not None:
             self.note(site, value)
             index = self._place(container, index)
+            if not self._is_row_index(container, index):
+                self.note(site, index)
             if isinstance(container, np.ndarray):
                 if self.calls.holds_tracked(value) or isinstance(value, ArrayProxy | Tensor):
                     self.calls.escape("a NumPy array that is not tracked")
                 self.calls.pin_inside(value)
         container[index] = value
 
-    def augment(self, site: int, name: str, value: Any, container: Any, index: Any) -> None:
-        """``container[index] op= value``."""
-        self.store(site, self.binary(site, name, self.subscript(site, container, index), value), container, index)
+    def found(self, site: int, container: Any, index: Any) -> tuple[Any, Any, Any]:
+        """The target of ``container[index] op= value`` before the value is computed."""
+        return container, index, self.subscript(site, container, index)
 
-    def augment_attribute(self, site: int, name: str, value: Any, owner: Any, attribute: str) -> None:
-        """``owner.attribute op= value``."""
+    def augment(self, site: int, name: str, found: tuple[Any, Any, Any], value: Any) -> None:
+        """``container[index] op= value``."""
+        container, index, before = found
+        self.store(site, self.binary(site, name, before, value), container, index)
+
+    def found_attribute(self, site: int, owner: Any, attribute: str) -> tuple[Any, str, Any]:
+        """The target of ``owner.attribute op= value`` before the value is computed."""
         self.owner(site, owner, attribute)
-        setattr(owner, attribute, self.binary(site, name, getattr(owner, attribute), value))
+        return owner, attribute, getattr(owner, attribute)
+
+    def augment_attribute(self, site: int, name: str, found: tuple[Any, str, Any], value: Any) -> None:
+        """``owner.attribute op= value``."""
+        owner, attribute, before = found
+        setattr(owner, attribute, self.binary(site, name, before, value))
+
+    def sliced(self, site: int, start: Any, stop: Any, step: Any) -> slice:
+        """``start:stop:step``, whatever the candidate calls ``slice``."""
+        return slice(start, stop, step)
+
+    def told(self, site: int, value: Any, attribute: str) -> Any:
+        """A value of which an attribute is read that a stand-in has, and what it stands for has not, or has otherwise."""
+        if self.operands is not None:
+            self.calls.check_attribute(value, attribute)
+        return value
 
     def owner(self, site: int, owner: Any, attribute: str) -> Any:
         """What an attribute is set on: an object of the candidate's own class, or a plain tensor, whose attributes are followed.
@@ -351,6 +407,7 @@ class Hooks:
     def text(self, site: int, value: Any) -> Any:
         """A value that goes into a text."""
         if self.operands is not None:
+            self.note(site, value)
             self.calls.check_text(value)
             self.calls.pin_inside(value)
             if is_shape_number(value):

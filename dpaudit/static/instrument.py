@@ -1,14 +1,17 @@
 """Rewrites a candidate's source so that every decision and every number it computes with can be observed.
 
-Operators, comparisons, truth tests, calls and subscripts become calls of a hook object. The program means the same;
-line numbers stay what they were.
+Operators, comparisons, truth tests, calls and subscripts become calls of a hook object. The program means the same: parts are
+evaluated in Python's order, and what Python does not evaluate (the rest of ``2 < 1 < f()``) is not evaluated. Line numbers stay
+what they were.
 """
 
 import ast
 from typing import Any
 
+from .stand_ins import TELLING
+from .surroundings import bound_names
+
 HOOK = "__dpaudit__"
-_UNTOUCHED_CALLS = frozenset({"super", "locals", "globals", "vars", "dir"})
 _BINARY = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv", ast.Mod: "mod",
     ast.Pow: "pow", ast.MatMult: "matmul", ast.BitAnd: "and_", ast.BitOr: "or_", ast.BitXor: "xor",
@@ -21,8 +24,10 @@ _COMPARE = {
 
 
 class _Rewriter(ast.NodeTransformer):
-    def __init__(self) -> None:
+    def __init__(self, bound: frozenset[str]) -> None:
         self.site = 0
+        self.bound = bound
+        """Names that the candidate gives a meaning of its own."""
 
     def hook(
         self, node: ast.AST, name: str, *arguments: ast.expr, keywords: list[ast.keyword] | None = None
@@ -57,9 +62,9 @@ class _Rewriter(ast.NodeTransformer):
         node.msg = None if node.msg is None else self.visit(node.msg)
         return node
 
-    def _marked(self, body: list[ast.stmt]) -> list[ast.stmt]:
+    def _marked(self, body: list[ast.stmt], how: str = "mark") -> list[ast.stmt]:
         """The statements of a block, which says that it ran."""
-        mark = ast.copy_location(ast.Expr(value=self.hook(body[0], "mark")), body[0])
+        mark = ast.copy_location(ast.Expr(value=self.hook(body[0], how)), body[0])
         return [mark, *[self.visit(s) for s in body]]
 
     def visit_For(self, node: ast.For) -> Any:
@@ -70,7 +75,12 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> Any:
         node.type = None if node.type is None else self.visit(node.type)
-        node.body = self._marked(node.body)
+        node.body = self._marked(node.body, "caught")
+        return node
+
+    def visit_Raise(self, node: ast.Raise) -> Any:
+        node.exc = None if node.exc is None else self.hook(node.exc, "raised", self.visit(node.exc))
+        node.cause = None if node.cause is None else self.visit(node.cause)
         return node
 
     def visit_match_case(self, node: ast.match_case) -> Any:
@@ -105,24 +115,33 @@ class _Rewriter(ast.NodeTransformer):
             load = ast.copy_location(ast.Name(id=target.id, ctx=ast.Load()), target)
             call = self.hook(node, "binary", name, load, value)
             return ast.fix_missing_locations(ast.copy_location(ast.Assign(targets=[target], value=call), node))
+        # The target is read before the value is computed, which may change it.
         if isinstance(target, ast.Subscript):
-            parts = (self.visit(target.value), self._index(target.slice))
-            call = self.hook(node, "augment", name, value, *parts)
+            found = self.hook(target, "found", self.visit(target.value), self._index(target.slice))
+            call = self.hook(node, "augment", name, found, value)
         elif not target.attr.startswith("__"):
-            call = self.hook(
-                node, "augment_attribute", name, value, self.visit(target.value), ast.Constant(target.attr)
-            )
+            found = self.hook(target, "found_attribute", self.visit(target.value), ast.Constant(target.attr))
+            call = self.hook(node, "augment_attribute", name, found, value)
         else:
             node.value = value
             return self.generic_visit(node)
         return ast.copy_location(ast.Expr(value=call), node)
 
     def visit_Compare(self, node: ast.Compare) -> Any:
-        names = ast.Tuple(elts=[ast.Constant(_COMPARE[type(op)]) for op in node.ops], ctx=ast.Load())
-        return self.hook(node, "compare", names, self.visit(node.left), *[self.visit(c) for c in node.comparators])
+        names = [ast.Constant(_COMPARE[type(op)]) for op in node.ops]
+        values = [self.visit(value) for value in (node.left, *node.comparators)]
+        if len(names) == 1:
+            return self.hook(node, "compare", *names, *values)
+        # ``a < b < c`` is ``a < b and b < c`` with one ``b``, which the hooks keep in between.
+        links: list[ast.expr] = [self.hook(node, "first_link", names[0], *values[:2])]
+        links += [
+            self.hook(node, "link" if name is not names[-1] else "last_link", name, value)
+            for name, value in zip(names[1:], values[2:], strict=True)
+        ]
+        return ast.copy_location(ast.BoolOp(op=ast.And(), values=links), node)
 
     def visit_Call(self, node: ast.Call) -> Any:
-        if isinstance(node.func, ast.Name) and node.func.id in _UNTOUCHED_CALLS:
+        if isinstance(node.func, ast.Name) and node.func.id == "super" and "super" not in self.bound:
             return self.generic_visit(node)
         match node.func:
             case ast.Attribute(value=ast.Call() as made, attr="sample" | "rsample" as method):
@@ -146,6 +165,8 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Attribute(self, node: ast.Attribute) -> Any:
         node.value = self.visit(node.value)
+        if isinstance(node.ctx, ast.Load) and node.attr in TELLING:
+            node.value = self.hook(node.value, "told", node.value, ast.Constant(node.attr))
         if not isinstance(node.ctx, ast.Load):
             node.value = self.hook(node.value, "owner", node.value, ast.Constant(node.attr))
         return node
@@ -160,9 +181,7 @@ class _Rewriter(ast.NodeTransformer):
     def _index(self, index: ast.expr) -> ast.expr:
         if isinstance(index, ast.Slice):
             parts = [ast.Constant(None) if p is None else self.visit(p) for p in (index.lower, index.upper, index.step)]
-            return ast.fix_missing_locations(
-                ast.copy_location(ast.Call(func=ast.Name(id="slice", ctx=ast.Load()), args=parts, keywords=[]), index)
-            )
+            return self.hook(index, "sliced", *parts)
         if isinstance(index, ast.Tuple):
             return ast.copy_location(ast.Tuple(elts=[self._index(e) for e in index.elts], ctx=ast.Load()), index)
         return self.visit(index)  # type: ignore[no-any-return]
@@ -200,5 +219,5 @@ def instrument(tree: ast.Module, filename: str) -> Any:
     Raises:
         SyntaxError: an error that only the compiler finds.
     """
-    tree = _Rewriter().visit(tree)
+    tree = _Rewriter(bound_names(tree)).visit(tree)
     return compile(ast.fix_missing_locations(tree), filename, "exec", dont_inherit=True)

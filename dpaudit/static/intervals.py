@@ -29,6 +29,8 @@ FUNCTION_RANGE: dict[str, Interval] = {
 MONOTONE = frozenset(
     {"exp", "tanh", "sigmoid", "erf", "atan", "log", "log1p", "expm1", "sign", "softplus", "floor", "ceil", "round"}
 )
+STEPS = frozenset({"floor", "ceil", "round"})
+"""Functions that jump."""
 
 
 def interval_product(left: Interval, right: Interval) -> Interval:
@@ -101,6 +103,9 @@ def function_interval(name: str, argument: Interval) -> Interval:
     low, high = FUNCTION_RANGE.get(name, EVERYTHING)
     if name not in MONOTONE:
         return low, high
+    if name in STEPS:
+        # A step just beyond an end is taken where float32 rounds the argument up to it, or down.
+        argument = argument[0] - ROUNDING * abs(argument[0]), argument[1] + ROUNDING * abs(argument[1])
     if name in {"log", "log1p"} and argument[0] + (name == "log1p") < 0:
         return EVERYTHING
     if not math.isinf(argument[0]):

@@ -34,6 +34,10 @@ _FORBIDDEN_NAMES = frozenset(
         "os",
         "setattr",
         "delattr",
+        "id",
+        "hash",
+        "dir",
+        "memoryview",
     }
 )
 FORBIDDEN_ATTRIBUTES = frozenset(
@@ -78,6 +82,8 @@ def _walk(tree: ast.Module) -> Iterator[Reason]:
                     yield from _import(f"{node.module}.{alias.name}", node.lineno, whole=False)
             case ast.ExceptHandler():
                 yield from _handler(node, bound)
+            case ast.Try() | ast.TryStar():
+                yield from _leaves_at_last(node)
             case ast.Global():
                 yield _reason("DPA106", node.lineno, "global state outlives the step and is not followed")
             case ast.Nonlocal():
@@ -149,9 +155,9 @@ def _import(name: str, line: int, whole: bool = True) -> Iterator[Reason]:
 
 
 def _handler(node: ast.ExceptHandler, bound: frozenset[str]) -> Iterator[Reason]:
-    kinds = [] if node.type is None else node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
-    names = [kind.id if isinstance(kind, ast.Name) else "another" for kind in kinds]
-    if isinstance(node.body[-1], ast.Raise):
+    names = _caught(node)
+    leaves = any(isinstance(n, ast.Return | ast.Break | ast.Continue) for part in node.body for n in ast.walk(part))
+    if isinstance(node.body[-1], ast.Raise) and not leaves:
         return
     if node.type is None or {"BaseException", "Exception"} & set(names):
         caught = "everything" if node.type is None else " and ".join(names)
@@ -159,6 +165,32 @@ def _handler(node: ast.ExceptHandler, bound: frozenset[str]) -> Iterator[Reason]
     elif not set(names) <= _SAME_EVERYWHERE - bound:
         caught = " and ".join(names)
         yield _reason("DPA115", node.lineno, f"a handler swallows {caught}, which another machine raises elsewhere")
+
+
+def _caught(node: ast.ExceptHandler) -> list[str]:
+    kinds = [] if node.type is None else node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+    return [kind.id if isinstance(kind, ast.Name) else "another" for kind in kinds]
+
+
+def handled_exceptions(tree: ast.Module) -> frozenset[str]:
+    """Names of all exceptions that some handler catches; those of arithmetic also by their parents."""
+    found = {
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        for name in _caught(node) or ["Exception"]
+    }
+    if found & {"Exception", "BaseException", "ArithmeticError", "another"}:
+        found |= {"ZeroDivisionError", "OverflowError", "ValueError"}
+    return frozenset(found)
+
+
+def _leaves_at_last(node: ast.Try | ast.TryStar) -> Iterator[Reason]:
+    """``return``, ``break`` and ``continue`` in ``finally`` swallow whatever was raised."""
+    for part in node.finalbody:
+        for inner in ast.walk(part):
+            if isinstance(inner, ast.Return | ast.Break | ast.Continue):
+                yield _reason("DPA115", inner.lineno, "a way out of finally swallows what another machine may raise")
 
 
 def _reason(rule: str, line: int, message: str) -> Reason:
@@ -170,10 +202,36 @@ _PURE_CALLS = frozenset({"float", "int", "min", "max", "abs", "len", "round", "r
 
 def reports_purely(tree: ast.Module, class_name: str) -> bool:
     """Whether ``get_effective_sigma`` plainly changes nothing: no stores but to names, no calls but of pure functions."""
+    if bound_names(tree) & (_PURE_CALLS | {"__getitem__", "__len__"}) or _hides_calls(tree):
+        return False
     for owner in ast.walk(tree):
         if isinstance(owner, ast.ClassDef) and owner.name == class_name:
             found = [n for n in owner.body if isinstance(n, ast.FunctionDef) and n.name == "get_effective_sigma"]
             return bool(found) and not owner.bases and all(_is_pure(node) for node in ast.walk(found[-1]))
+    return False
+
+
+def _hides_calls(tree: ast.Module) -> bool:
+    """Whether an attribute that is read may run code, or ``math`` be something else than the module."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(decorator_list=[_, *_]) | ast.ClassDef(decorator_list=[_, *_]):
+                return True
+            case ast.Name(id="property") | ast.Attribute(attr="cached_property"):
+                return True
+            case ast.alias(name=name, asname=asname) if "math" in {name, asname} and not (
+                name == "math" and asname is None
+            ):
+                return True
+            case (
+                ast.Name(id="math", ctx=ast.Store())
+                | ast.arg(arg="math")
+                | ast.FunctionDef(name="math")
+                | ast.ClassDef(name="math")
+            ):
+                return True
+            case _:
+                pass
     return False
 
 

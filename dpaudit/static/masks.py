@@ -29,6 +29,7 @@ def _widened(o: Operands, mask: Tensor, shape: tuple[int, ...]) -> Ids:
 
 def compress(o: Operands, tensor: Tensor, mask: Tensor) -> Tensor:
     """``tensor[mask]`` at full length, the mask's axes flattened into one."""
+    o.is_masked = True
     shape = _shape(o, tensor)
     ids = o.each(lambda m, x: o.table.where(m, x, o.table.hole), _widened(o, mask, shape), o.settled(tensor))
     flat = ids.reshape((-1, *shape[mask.dim() :]))

@@ -24,6 +24,10 @@ class Operands:
         self.table: Table = session.table
         self.is_fixed: Callable[[int], bool] = lambda size: False
         """Whether axes of a small size have that size in reality too."""
+        self.real_size: Callable[[Tensor, int], int | None] = lambda tensor, axis: None
+        """The real size of an axis of a tensor, as far as it is known."""
+        self.is_masked = False
+        """A private mask has left out elements of some tensor."""
         self._ones_by_row: dict[int, UntypedStorage] = {}
         """Storages of ones with one element a row; held, so that no other takes their place."""
 
@@ -32,6 +36,10 @@ class Operands:
         if isinstance(argument, Tensor):
             return self.shadows.of(argument)
         return np.array(self.table.constant(float(argument)), dtype=np.int64)
+
+    def holds_holes(self, tensor: Tensor) -> bool:
+        """Whether a private mask may have left out elements of a tensor."""
+        return any(self.table.has_hole(x) for x in self.ids(tensor).reshape(-1).tolist())
 
     def settled(self, argument: Any) -> Ids:
         ids = self.ids(argument)
@@ -126,8 +134,12 @@ class Operands:
             return folded.reshape([1 if a in chosen else ids.shape[a] for a in range(rank)])
         return folded.reshape(shape)
 
-    def mean_divisor(self, parts: Sequence[int]) -> float:
-        """Divisor of a mean; over rows it is the public number of rows, or a refusal where that number is private."""
+    def mean_divisor(self, parts: Sequence[int], columns: float | None) -> float:
+        """Divisor of a mean; over rows it is the public number of rows, or a refusal where that number is private.
+
+        Args:
+            columns: how many there really are of what is not rows, where that is known.
+        """
         touch = self.table.touch
         rows = {touch[x] for x in parts if touch[x] and touch[x] & (touch[x] - 1) == 0}
         tiny = self.session.tiny_rows
@@ -138,8 +150,27 @@ class Operands:
                     "a mean over rows divides by the realised batch size, which is private here; "
                     "divide the sum by the batch size that the constructor got",
                 )
-            return float(len(parts) // tiny * self.session.real_rows)
+            return (columns or float(len(parts) // tiny)) * self.session.real_rows
+        if columns is not None and any(touch[x] or self.table.has_noise(x) for x in parts):
+            return columns
         return float(len(parts))
+
+    def columns(self, tensor: Tensor, axes: Sequence[int] | None) -> float | None:
+        """The real number of elements along axes that are not the rows; noted where it is not known.
+
+        An axis with the number of rows is taken for the rows.
+        """
+        count = 1.0
+        for axis in axes or range(tensor.dim()):
+            small = int(tensor.shape[axis])
+            if small == self.session.tiny_rows and axis % tensor.dim() == 0:
+                continue
+            real = small if self.is_fixed(small) else self.real_size(tensor, axis % tensor.dim())
+            if real is None:
+                self.session.note_public("a mean along an axis whose real size is not known", float(small))
+                return None
+            count *= real
+        return count
 
     def touched(self, ids: Sequence[int]) -> tuple[int, int]:
         touch = flags = 0

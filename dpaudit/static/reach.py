@@ -22,7 +22,7 @@ MODULES = frozenset(
     {
         "torch", "torch.nn", "torch.nn.functional", "torch.nn.utils", "torch.linalg", "torch.special", "torch.fft",
         "torch.func", "torch.distributions", "torch.random", "torch.autograd", "torch.cuda", "torch.types",
-        "numpy", "numpy.linalg", "numpy.random", "numpy.fft", "numpy.typing", "numpy.ma", "numpy.polynomial",
+        "numpy", "numpy.linalg", "numpy.random", "numpy.fft", "numpy.typing",
         "scipy", "scipy.special", "scipy.stats", "scipy.linalg", "scipy.optimize", "scipy.fft", "scipy.signal", "scipy.sparse",
         "scipy.integrate", "scipy.interpolate", "scipy.ndimage", "scipy.spatial",
         "math", "typing", "dataclasses", "functools", "itertools", "collections", "collections.abc", "abc", "operator", "enum",
@@ -30,6 +30,30 @@ MODULES = frozenset(
     }
 )  # fmt: skip
 """Modules that a candidate may name, each by itself: a submodule that is not listed cannot be reached."""
+NARROW: dict[str, frozenset[str]] = {
+    "copy": frozenset({"copy", "deepcopy", "replace"}),
+    "contextlib": frozenset({"nullcontext", "closing"}),
+    "logging": frozenset(
+        {
+            "getLogger", "Logger", "debug", "info", "warning", "error", "critical", "exception", "log", "DEBUG", "INFO",
+            "WARNING", "ERROR", "CRITICAL",
+        }
+    ),
+    "warnings": frozenset({"warn", "simplefilter", "filterwarnings"}),
+}  # fmt: skip
+"""Modules of which only these names may be used: others swallow, tell how the caller is set up, or keep what is put there."""
+_REFUSED = {
+    "numpy": frozenset(
+        {
+            "datetime64", "timedelta64", "setbufsize", "getbufsize", "seterrcall", "geterrcall", "empty", "empty_like", "nditer",
+        }
+    ),
+    "torch.cuda": frozenset({"default_generators", "has_magma", "has_half"}),
+    "torch": frozenset({"has_cuda", "has_cudnn", "has_mps", "has_mkl", "has_mkldnn", "has_openmp", "has_lapack", "has_spectral"}),
+    "typing": frozenset({"overload", "get_overloads", "clear_overloads", "no_type_check", "no_type_check_decorator"}),
+    "functools": frozenset({"singledispatch", "singledispatchmethod"}),
+}  # fmt: skip
+"""Names that tell the time or the machine, keep what is put there, or give memory that nobody has written to."""
 _PROVIDED = {
     "torch": "torch", "math": "math", "np": "numpy", "sp_optimize": "scipy.optimize", "nn": "torch.nn",
     "F": "torch.nn.functional",
@@ -45,6 +69,7 @@ _EVALUATE = frozenset(
         "frompyfunc", "getLoggerClass", "setLoggerClass", "FileHandler", "basicConfig", "set_default_tensor_type",
         "set_default_device", "catch_warnings", "addHandler", "addFilter", "Handler", "StreamHandler", "NullHandler", "Formatter",
         "Filter", "LoggerAdapter", "setLogRecordFactory", "captureWarnings", "addLevelName", "lastResort", "retain_grad",
+        "register", "set_default_validate_args",
     }
 )  # fmt: skip
 
@@ -120,12 +145,22 @@ def _chain(node: ast.Attribute, modules: dict[str, str]) -> Iterator[Reason]:
         if name.startswith("_") and not name.startswith("_foreach_"):
             yield _reason(node.lineno, f"{name} is private to {root.id}")
             return
+        if isinstance(value, ModuleType) and not _may_use(value.__name__, name):
+            yield _reason(node.lineno, f"{value.__name__}.{name} is outside the verified subset of Python")
+            return
         value = _member(value, name)
         if isinstance(value, ModuleType) and value.__name__ not in MODULES:
             yield _reason(node.lineno, f"{value.__name__} is not among the modules that the analysis knows")
             return
     if isinstance(value, ModuleType):
         yield _reason(node.lineno, f"the module {value.__name__} is used as a value")
+
+
+def _may_use(module: str, name: str) -> bool:
+    """Whether a name of a listed module may be used."""
+    if module == "warnings" and name.endswith("Warning"):
+        return True
+    return name in NARROW.get(module, {name}) and name not in _REFUSED.get(module, ())
 
 
 def _member(value: object, name: str) -> object:
@@ -147,7 +182,7 @@ def _imported(node: ast.ImportFrom, modules: dict[str, str]) -> Iterator[Reason]
         value = _member(package, alias.name)
         if alias.name == "*":
             yield _reason(node.lineno, "what an import of everything brings cannot be read")
-        elif alias.name.startswith("_") or alias.name in _EVALUATE:
+        elif alias.name.startswith("_") or alias.name in _EVALUATE or not _may_use(node.module, alias.name):
             yield _reason(node.lineno, f"{node.module}.{alias.name} is outside the verified subset of Python")
         elif isinstance(value, ModuleType):
             yield from _listed(value.__name__, node.lineno)

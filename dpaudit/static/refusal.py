@@ -25,3 +25,14 @@ class Refusal(BaseException):
         """
         super().__init__(f"{reason.rule} line {reason.line}: {reason.message}")
         self.reason, self.session = reason, session
+
+
+def follow(error: BaseException) -> BaseException:
+    """Mark an exception that is raised for a reason which the analysis follows: at every shape, and where the records say so."""
+    error.followed = True  # type: ignore[attr-defined]
+    return error
+
+
+def is_followed(error: BaseException | None) -> bool:
+    """Whether :func:`follow` has marked it."""
+    return bool(getattr(error, "followed", False))

@@ -6,6 +6,7 @@ from typing import Any
 
 from .handlers_elementwise import truth
 from .operands import Operands
+from .raising import check_division, check_function, check_power, raise_where
 from .shape_numbers import numeric_value
 from .step_numbers import is_step_number
 
@@ -77,6 +78,12 @@ def wrap(operands: Operands, expression: int, value: float = 0.5) -> Any:
     return known if known is not None else Tracked(value, expression, operands)
 
 
+def wrap_truth(operands: Operands, expression: int) -> Any:
+    """A plain truth value for a known one, else a :class:`Tracked`."""
+    known = operands.table.value(expression)
+    return bool(known) if known is not None else Tracked(0.5, expression, operands)
+
+
 def expression_of(operands: Operands, value: Any) -> int:
     """Expression of any number."""
     if is_step_number(value):
@@ -90,36 +97,49 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, complex)
 
 
-def _binary(build: Callable[[Operands, int, int], int], swapped: bool = False) -> Callable[..., Any]:
+def _binary(
+    build: Callable[[Operands, int, int], int], swapped: bool = False, wrapped: Callable[[Operands, int], Any] = wrap
+) -> Callable[..., Any]:
     def method(self: Tracked, other: Any) -> Any:
         if not _is_number(other):
             return NotImplemented
         self.operands.session.mark_line()
         a, b = self.expression, expression_of(self.operands, other)
-        return wrap(self.operands, build(self.operands, *((b, a) if swapped else (a, b))))
+        return wrapped(self.operands, build(self.operands, *((b, a) if swapped else (a, b))))
 
     return method
 
 
 def _quotient(o: Operands, a: int, b: int) -> int:
-    known = o.table.value(b)
-    if known == 0:
-        raise ZeroDivisionError("float division by zero")
-    return o.product(a, o.table.power(o.session.settle(b), -1.0))
+    b = o.session.settle(b)
+    check_division(o, b)
+    return o.product(a, o.table.power(b, -1.0))
 
 
 def _power(o: Operands, a: int, b: int) -> int:
     exponent, base = o.table.value(b), o.table.value(a)
     if exponent is not None:
-        return o.table.power(o.session.settle(a), exponent)
+        a = o.session.settle(a)
+        check_power(o, a, exponent)
+        return o.table.power(a, exponent)
     if base is not None and base > 0:
+        limit = o.table.scale(o.session.settle(b), math.log(base))
+        raise_where(o, o.table.compare("lt", o.table.constant(709.0), limit), OverflowError, "a power overflows")
         return o.table.function("exp", o.table.scale(o.session.settle(b), math.log(base)))
     return unknown(o, "pow", a, b)
 
 
+def _modulo(o: Operands, a: int, b: int) -> int:
+    check_division(o, o.session.settle(b))
+    return unknown(o, "mod", a, b)
+
+
 def unknown(o: Operands, name: str, *parts: int) -> int:
     """An expression that nothing is known of but the samples it depends on."""
-    return o.session.opaque(name, *o.touched([o.session.settle(p) for p in parts]))
+    settled = [o.session.settle(p) for p in parts]
+    if any(o.table.floats.may_be_nan(p, divided=True) for p in settled):
+        name = f"{name} of what may be NaN"
+    return o.session.opaque(name, *o.touched(settled))
 
 
 def _settled(build: Callable[[Operands, int, int], int]) -> Callable[[Operands, int, int], int]:
@@ -132,7 +152,7 @@ _BUILDERS: dict[str, Callable[[Operands, int, int], int]] = {
     "mul": lambda o, a, b: o.product(a, b),
     "truediv": _quotient,
     "pow": _power,
-    "mod": lambda o, a, b: unknown(o, "mod", a, b),
+    "mod": lambda o, a, b: _modulo(o, a, b),
     "floordiv": lambda o, a, b: o.table.function("floor", o.session.settle(_quotient(o, a, b))),
 }
 _COMPARISONS: dict[str, Callable[[Operands, int, int], int]] = {
@@ -152,12 +172,17 @@ def unary(value: Tracked, build: Callable[[Operands, int], int]) -> Any:
     return wrap(o, build(o, o.session.settle(value.expression)))
 
 
+def _whole(o: Operands, name: str, x: int) -> int:
+    check_function(o, name, x)
+    return o.table.function(name, x) if name in {"floor", "ceil"} else unknown(o, name, x)
+
+
 def _install() -> None:
     for name, build in _BUILDERS.items():
         setattr(Tracked, f"__{name}__", _binary(build))
         setattr(Tracked, f"__r{name}__", _binary(build, swapped=True))
     for name, build in _COMPARISONS.items():
-        setattr(Tracked, f"__{name}__", _binary(_settled(build)))
+        setattr(Tracked, f"__{name}__", _binary(_settled(build), wrapped=wrap_truth))
     for name, function in _UNARY.items():
         setattr(Tracked, f"__{name}__", function)
 
@@ -166,10 +191,10 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "neg": lambda self: wrap(self.operands, self.operands.table.scale(self.expression, -1.0)),
     "pos": lambda self: self,
     "abs": lambda self: unary(self, lambda o, x: o.table.absolute(x)),
-    "round": lambda self, *rest: unary(self, lambda o, x: unknown(o, "round", x)),
-    "floor": lambda self: unary(self, lambda o, x: o.table.function("floor", x)),
-    "ceil": lambda self: unary(self, lambda o, x: o.table.function("ceil", x)),
-    "trunc": lambda self: unary(self, lambda o, x: unknown(o, "trunc", x)),
+    "round": lambda self, *rest: unary(self, lambda o, x: _whole(o, "round", x)),
+    "floor": lambda self: unary(self, lambda o, x: _whole(o, "floor", x)),
+    "ceil": lambda self: unary(self, lambda o, x: _whole(o, "ceil", x)),
+    "trunc": lambda self: unary(self, lambda o, x: _whole(o, "trunc", x)),
 }
 
 

@@ -14,12 +14,12 @@ from typing import Any
 from dpaudit.probe.work_clock import worked
 
 from .carried_bounds import CarriedBound
+from .leaves import Path
 from .refusal import Refusal
 from .session import Session
 from .state import (
     Kept,
     Moving,
-    Path,
     PlainState,
     Signature,
     kept_number,
@@ -72,7 +72,11 @@ class Template:
         try:
             for formula, (kind, value) in self.result.records.items():
                 now = evaluate(formula, environment)
-                if type(now) is not type(value) or not (now == value or (now != now and value != value)):
+                if (
+                    type(now) is not type(value)
+                    or not (now == value or (now != now and value != value))
+                    or _sign_differs(now, value)
+                ):
                     found.append((formula, kind, now))
             if not all(evaluate(formula, environment) > 0 for formula in self.result.slots):
                 return None
@@ -202,7 +206,7 @@ class ScheduleRunner:
         numbers = {p: k.number for p, k in self.plain.items() if isinstance(k, Kept) and k.number is not None}
 
         def copied() -> Any:
-            fresh = snapshot(mechanism)
+            fresh = snapshot(mechanism, filename)
             try:
                 plainly(fresh, filename, numbers)
             except TypeError as error:
@@ -249,7 +253,7 @@ class ScheduleRunner:
 
     def _can_move(self, path: Path) -> bool:
         try:
-            put_numbers(snapshot(self.mechanism), self.filename, {path: 0})
+            put_numbers(snapshot(self.mechanism, self.filename), self.filename, {path: 0})
         except TypeError:
             return False
         return True
@@ -272,6 +276,11 @@ class ScheduleRunner:
 
 def _alike(one: Kept, other: Kept) -> bool:
     return one.kind == other.kind and one.number is not None and other.number is not None
+
+
+def _sign_differs(one: object, other: object) -> bool:
+    """0.0 and -0.0 are equal, and are told apart by their text, by ``copysign`` and as divisors."""
+    return isinstance(one, float) and isinstance(other, float) and math.copysign(1.0, one) != math.copysign(1.0, other)
 
 
 def _is_positive(value: object) -> bool:

@@ -65,6 +65,8 @@ class Session:
     """There are no rows: noise alone is what a step then releases."""
     inside: bool = False
     watching: bool = True
+    handled: frozenset[str] = frozenset()
+    """Names of the exceptions that the candidate catches."""
     in_chunks: bool = False
     """Rows are cut into chunks of a fixed size."""
     sizes: frozenset[tuple[int, int]] = frozenset()
@@ -163,6 +165,7 @@ class Session:
             self._check_gaussian(term)
         if self.table.floats.active:
             self.table.floats.released(constant, public, noise)
+            self.table.floats.shown(private)
         return self._register(x, constant, public, private, noise)
 
     def declared(self, x: int) -> int:

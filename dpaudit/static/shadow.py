@@ -117,6 +117,11 @@ class ShadowMemory:
         self._check_precision(tensor, ids)
         self.of(tensor)[...] = ids
 
+    @_unobserved
+    def known(self, tensor: Tensor) -> Ids:
+        """Ids of the numbers that a tensor holds, whose storage may hold others that are not known."""
+        return self._constants(tensor)
+
     def _check_precision(self, tensor: Tensor, ids: Ids) -> None:
         if not is_short(tensor.dtype):
             return
@@ -142,8 +147,10 @@ class ShadowMemory:
             self.session.refuse("DPA109", "a constant tensor holds NaN")
         return np.array(ids, dtype=np.int64).reshape(tuple(tensor.shape))
 
-    @staticmethod
-    def _strided(flat: Ids, tensor: Tensor) -> Ids:
+    def _strided(self, flat: Ids, tensor: Tensor) -> Ids:
+        last = tensor.storage_offset() + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+        if tensor.numel() and last >= len(flat):
+            self.session.refuse("DPA109", "the memory of a tensor was resized, by out= for instance")
         return np.lib.stride_tricks.as_strided(
             flat[tensor.storage_offset() :], tuple(tensor.shape), tuple(8 * s for s in tensor.stride())
         )

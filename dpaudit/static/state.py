@@ -2,8 +2,7 @@
 
 import copy
 import types
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,148 +13,14 @@ from torch import Tensor
 from .arrays import ArrayProxy
 from .execution import Execution
 from .intervals import Interval
+from .leaves import FIXED, PLAIN, Path, has_attributes, leaves, sharing
 from .refusal import Reason, Refusal
 from .scalars import Tracked
 from .shape_numbers import ShapeFloat, ShapeInt, is_shape_number, plain_value
 from .step_numbers import Formula, is_step_number
 
-Path = tuple[object, ...]
 Signature = tuple[tuple[Path, tuple[object, ...]], ...]
 """For every tensor, tracked number and shape number that is kept: where it is, and what is known of it."""
-
-_PLAIN = (
-    int,
-    float,
-    str,
-    bytes,
-    bool,
-    complex,
-    type(None),
-    torch.dtype,
-    torch.device,
-    torch.Size,
-    np.generic,
-    type,
-    range,
-)
-
-
-_FIXED = (types.BuiltinFunctionType, types.ModuleType, types.CodeType, np.ufunc, types.MethodDescriptorType)
-"""Of these the identity is all that counts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
-    """A value found in the state, with the place where it can be replaced."""
-
-    path: Path
-    value: Any
-    replace: Callable[[Any], None]
-
-
-def leaves(root: Any, filename: str) -> Iterator[Leaf]:
-    """Every tensor, number and text that can be reached from a mechanism.
-
-    Raises:
-        TypeError: something holds state in a way that is not understood.
-    """
-    yield from _walk(root, (), lambda _: None, filename, set())
-
-
-def _walk(value: Any, path: Path, replace: Callable[[Any], None], filename: str, seen: set[int]) -> Iterator[Leaf]:
-    if isinstance(value, (ArrayProxy, *_PLAIN)):
-        yield Leaf(path=path, value=value, replace=replace)
-        return
-    if isinstance(value, Tensor):
-        yield Leaf(path=path, value=value, replace=replace)
-        yield from _walk_attributes(value, path, filename, seen)
-        return
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, dict):
-        for key, part in list(value.items()):
-            yield from _walk(part, (*path, key), _setter(value, key), filename, seen)
-    elif isinstance(value, list | deque):
-        for key, part in enumerate(value):
-            yield from _walk(part, (*path, key), _setter(value, key), filename, seen)
-    elif isinstance(value, tuple):
-        holder = list(value)
-        for key, part in enumerate(value):
-            yield from _walk(part, (*path, key), _tuple_setter(holder, key, type(value), replace), filename, seen)
-    elif isinstance(value, set | frozenset):
-        for key, part in enumerate(value):
-            yield from _walk(part, (*path, key), _immutable, filename, seen)
-    elif isinstance(value, np.ndarray):
-        yield Leaf(path=path, value=value, replace=replace)
-    elif isinstance(value, types.MethodType):
-        yield from _walk(value.__self__, (*path, "self"), _immutable, filename, seen)
-    elif isinstance(value, types.FunctionType):
-        yield Leaf(path=(*path, "function"), value=value.__code__, replace=_immutable)
-        for place, cell in enumerate(value.__closure__ or ()):
-            if not isinstance(cell.cell_contents, (*_PLAIN, types.FunctionType)):
-                raise TypeError("a function kept by the mechanism closes over an object")
-            yield from _walk(cell.cell_contents, (*path, "closure", place), _immutable, filename, seen)
-    elif isinstance(value, _FIXED):
-        yield Leaf(path=(*path, "function"), value=value, replace=_immutable)
-    elif hasattr(value, "__dict__") or hasattr(type(value), "__slots__"):
-        yield from _walk_object(value, path, filename, seen)
-    else:
-        raise TypeError(f"the mechanism keeps a {type(value).__name__}")
-
-
-def _walk_attributes(value: Tensor, path: Path, filename: str, seen: set[int]) -> Iterator[Leaf]:
-    """What a candidate has set on a tensor, its gradient included."""
-    kept = {**vars(value), **({"grad": value.grad} if value.is_leaf and value.grad is not None else {})}
-    if kept and id(value) not in seen:
-        seen.add(id(value))
-        for name, part in kept.items():
-            yield from _walk(part, (*path, name), _attribute_setter(value, name), filename, seen)
-
-
-def has_attributes(value: Tensor) -> bool:
-    """Whether something was set on a tensor, which would be lost with it."""
-    return bool(vars(value)) or (value.is_leaf and value.grad is not None)
-
-
-def _walk_object(value: Any, path: Path, filename: str, seen: set[int]) -> Iterator[Leaf]:
-    module = type(value).__module__
-    if module != filename and module.split(".")[0] != "torch":
-        raise TypeError(f"the mechanism keeps a {module}.{type(value).__name__}")
-    if isinstance(value, torch.Generator):
-        raise TypeError("the mechanism keeps a generator of its own")
-    yield Leaf(path=(*path, "type"), value=type(value), replace=_immutable)
-    for name, part in list(getattr(value, "__dict__", {}).items()):
-        yield from _walk(part, (*path, name), _attribute_setter(value, name), filename, seen)
-    for kind in type(value).__mro__:
-        for name in getattr(kind, "__slots__", ()):
-            if hasattr(value, name):
-                yield from _walk(getattr(value, name), (*path, name), _attribute_setter(value, name), filename, seen)
-
-
-def _setter(container: Any, key: Any) -> Callable[[Any], None]:
-    def replace(new: Any) -> None:
-        container[key] = new
-
-    return replace
-
-
-def _tuple_setter(holder: list[Any], key: int, kind: type, outer: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A tuple is replaced as a whole."""
-
-    def replace(new: Any) -> None:
-        holder[key] = new
-        outer(kind(*holder) if hasattr(kind, "_fields") else kind(holder))
-
-    return replace
-
-
-def _attribute_setter(owner: Any, name: str) -> Callable[[Any], None]:
-    return lambda new: object.__setattr__(owner, name, new)
-
-
-def _immutable(new: Any) -> None:
-    raise TypeError("a value that changes from step to step is kept in a set")
 
 
 def _coarse(ends: Interval) -> str:
@@ -220,6 +85,8 @@ class Kept:
     kind: str
     text: str
     number: int | float | None = field(default=None, compare=False)
+    identity: object = None
+    """The object itself where its text does not say which it is: a class, or code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,10 +111,11 @@ def plain_state(root: Any, filename: str) -> PlainState:
         value = leaf.value
         if is_step_number(value):
             found[leaf.path] = Moving(formula=value.formula)
-        elif isinstance(value, (*_PLAIN, *_FIXED)) and not isinstance(value, Tracked) and not is_shape_number(value):
+        elif isinstance(value, (*PLAIN, *FIXED)) and not isinstance(value, Tracked) and not is_shape_number(value):
             plain: Any = value
             number = plain if type(plain) in {int, float} else None
-            found[leaf.path] = Kept(kind=type(plain).__name__, text=repr(plain), number=number)
+            identity = plain if isinstance(plain, type | types.CodeType | types.BuiltinFunctionType) else None
+            found[leaf.path] = Kept(kind=type(plain).__name__, text=repr(plain), number=number, identity=identity)
         else:
             found[leaf.path] = None
     return found
@@ -325,11 +193,15 @@ def prepare(execution: Execution, root: Any, signature: Signature) -> None:
                     "DPA111", f"a tensor appears in the state at {leaf.path} that no analysed step put there"
                 )
             assert what is not None
+            shared = o.shadows.knows(value)
             if what[0] == "public":
                 ids = [table.public(("state", leaf.path, k), _range_of(str(what[1]))) for k in range(value.numel())]
-                o.shadows.attach(value, np.array(ids, dtype=np.int64).reshape(tuple(value.shape)))
-            else:
+                put = o.shadows.write if shared else o.shadows.attach
+                put(value, np.array(ids, dtype=np.int64).reshape(tuple(value.shape)))
+            elif not shared:
                 o.shadows.set_constant(value)
+            elif not o.shadows.is_constant(value):
+                o.shadows.write(value, o.shadows.known(value))
         elif what is not None and what[0] == "number" and isinstance(value, int | float | np.generic):
             atom = table.public(("state", leaf.path), _range_of(str(what[1])))
             leaf.replace(Tracked(float(value), atom, o))
@@ -343,10 +215,18 @@ def prepare(execution: Execution, root: Any, signature: Signature) -> None:
             leaf.replace(ArrayProxy(tensor))
 
 
-def snapshot(root: Any) -> Any:
-    """An independent copy of a mechanism."""
+def snapshot(root: Any, filename: str) -> Any:
+    """An independent copy of a mechanism, in which memory is shared where it was.
+
+    Raises:
+        Refusal: there is none.
+    """
     try:
-        return copy.deepcopy(root)
+        copied = copy.deepcopy(root)
     except RuntimeError as error:
         reason = Reason(rule="DPA106", line=None, message=f"what the mechanism keeps cannot be copied: {error!s:.120}")
         raise Refusal(reason) from error
+    if sharing(root, filename) != sharing(copied, filename):
+        message = "arrays, or an array and a tensor, are kept that share their memory, which a copy of the mechanism would not"
+        raise Refusal(Reason(rule="DPA106", line=None, message=message))
+    return copied

@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
+from .refusal import follow
+
 Formula = tuple[Any, ...]
 Environment = Mapping[Formula, int | float]
 
@@ -43,6 +45,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "item": _item,
     "contains": _contains,
 }
+_RAISED = (KeyError, ArithmeticError, ValueError, IndexError, TypeError)
+_NEVER_RAISE = frozenset({"add", "sub", "mul", "and_", "or_", "xor", "neg", "pos", "invert", "contains", *_TESTS})
 """Every function that a formula may apply; each is deterministic and depends on its arguments alone."""
 
 LIFTED: dict[Any, str] = {function: name for name, function in FUNCTIONS.items() if "." in name}
@@ -66,6 +70,15 @@ def evaluate(formula: Formula, environment: Environment) -> Any:
         return environment[formula]
     if head in {"c", "table"}:
         return formula[1]
+    if head == "defined":
+        evaluate(formula[1], environment)
+        return True
+    if head == "raises":
+        try:
+            evaluate(formula[1], environment)
+        except _RAISED:
+            return True
+        return False
     return FUNCTIONS[head](*[evaluate(part, environment) for part in formula[1:]])
 
 
@@ -98,11 +111,14 @@ class StepBook:
 
     Attributes:
         slots: formulas that tensors meet as positive public unknowns instead of as their value.
+        errors: exceptions are caught, so that whether a formula has a value is a test as well.
         records: formula of every test with its outcome, and of every value that was used with that value.
     """
 
-    def __init__(self, bridge: _Bridge | None = None, slots: frozenset[Formula] = frozenset()) -> None:
-        self.bridge = bridge
+    def __init__(
+        self, bridge: _Bridge | None = None, slots: frozenset[Formula] = frozenset(), errors: bool = False
+    ) -> None:
+        self.bridge, self.errors = bridge, errors
         self.slots = slots
         self.records: dict[Formula, tuple[str, Any]] = {}
         self.used_slots: set[Formula] = set()
@@ -189,8 +205,15 @@ def formula_of(value: Any) -> Formula:
 def lift(name: str, *values: Any) -> Any:
     """Apply a function by name to numbers of which at least one carries a formula."""
     book = next(v.book for v in values if isinstance(v, StepInt | StepFloat))
-    value = FUNCTIONS[name](*[plain_number(v) for v in values])
-    return book.number((name, *map(formula_of, values)), value)
+    formula = (name, *map(formula_of, values))
+    try:
+        value = FUNCTIONS[name](*[plain_number(v) for v in values])
+    except _RAISED as error:
+        book.records["raises", formula] = "test", True
+        raise follow(error) from None
+    if book.errors and name not in _NEVER_RAISE:
+        book.records["defined", formula] = "test", True
+    return book.number(formula, value)
 
 
 def _binary(name: str, swapped: bool) -> Callable[[Any, Any], Any]:

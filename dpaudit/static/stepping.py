@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,29 @@ class StepSetting:
     """``get_effective_sigma`` changes nothing, so it need not be run."""
     check_empty: bool = False
     """A batch may be empty, so the step is also analysed without rows."""
+    check_single: bool = False
+    """A batch may be a single row, so the step is also analysed with one."""
+    shared: Callable[[], object] | None = None
+    """Everything that copies of the mechanism share, by value."""
+    before: list[object] = field(default_factory=list)
+
+    def remember_shared(self) -> None:
+        """What copies of the mechanism share is from now on to stay as it is."""
+        if self.shared is not None:
+            self.before[:] = [self.shared()]
+
+    def check_shared(self, session: Session) -> None:
+        """After every execution of a step.
+
+        Raises:
+            Refusal: it has changed.
+        """
+        if self.shared is not None and self.before != [self.shared()]:
+            session.table.line = None
+            session.refuse(
+                "DPA106", "values at module or class level, in a closure or in a default change during a run"
+            )
+
     conditional: bool = False
     """Take what depends on several samples for public: never for an acceptance."""
 
@@ -142,7 +165,10 @@ def analyse_step(setting: StepSetting, moment: Moment) -> StepResult:
     alternatives = joined(paths)
     if setting.check_empty:
         _check_empty(setting, moment, alternatives)
-    return _worst(setting, moment, alternatives, paths, after)
+    result = _worst(setting, moment, alternatives, paths, after)
+    if setting.check_single and setting.shrinking.rows != 1:
+        _check_single(setting, moment, result)
+    return result
 
 
 def _run_path(setting: StepSetting, moment: Moment, planned: tuple[bool, ...]) -> Path:
@@ -156,7 +182,7 @@ def _run_path(setting: StepSetting, moment: Moment, planned: tuple[bool, ...]) -
     )
     session, mechanism = execution.session, moment.mechanism()
     session.planned, session.empty = planned, setting.shrinking.rows == 0
-    book = StepBook(SlotBridge(execution.operands), moment.slots)
+    book = StepBook(SlotBridge(execution.operands), moment.slots, errors=bool(session.handled))
     prepare(execution, mechanism, moment.before)
     atoms = {path: book.number(("state", path), value) for path, value in moment.moving.items()}
     put_numbers(mechanism, session.filename, atoms)
@@ -171,6 +197,7 @@ def _run_path(setting: StepSetting, moment: Moment, planned: tuple[bool, ...]) -
             with contextlib.suppress(Exception):
                 mechanism.get_effective_sigma(step, epoch)
         after, kept = signature_after(execution, mechanism)
+    setting.check_shared(session)
     if session.reasons:
         # The candidate caught a refusal: what it computed afterwards means nothing.
         raise session.refuse(session.reasons[0].rule, session.reasons[0].message, session.reasons[0].line)
@@ -223,6 +250,25 @@ def _check_empty(setting: StepSetting, moment: Moment, alternatives: Sequence[Pa
     full.session.notes.setdefault("an empty batch was analysed: it releases the same noise alone", None)
 
 
+def _check_single(setting: StepSetting, moment: Moment, result: StepResult) -> None:
+    """With one row, whose axis ``squeeze`` takes away and broadcasting repeats, the bound must be no worse.
+
+    Raises:
+        Refusal: it is, or cannot be found.
+    """
+    session = result.session
+    alone = replace(setting, shrinking=replace(setting.shrinking, rows=1), real_rows=1, check_empty=False)
+    try:
+        found = analyse_step(alone, moment)
+    except Refusal as refusal:
+        why = "a batch may be a single row, and the step cannot be analysed with one"
+        raise session.refuse("DPA111", f"{why}: {refusal.reason.message}", refusal.reason.line) from refusal
+    same = (found.after, found.plain, found.records) == (result.after, result.plain, result.records)
+    if not same or not found.sigma >= result.sigma * (1 - 1e-6):
+        session.refuse("DPA111", "a batch may be a single row, and the step then does otherwise")
+    session.notes.setdefault("a batch of one row was analysed: its bound is no worse", None)
+
+
 def _check_unwatched(setting: StepSetting, moment: Moment, paths: Sequence[Path]) -> None:
     """The same step on plain numbers and tensors must take one of the courses that were analysed.
 
@@ -242,6 +288,7 @@ def _check_unwatched(setting: StepSetting, moment: Moment, paths: Sequence[Path]
         session.refuse(
             "DPA117", f"the mechanism raised {type(error).__name__} at step {moment.step}: {error}", line or 0
         )
+    setting.check_shared(session)
     if not any(frozenset(hooks.course) == path.course for path in paths):
         session.table.line = None
         session.refuse("DPA111", f"step {moment.step} takes another course when it is watched than when it is not")

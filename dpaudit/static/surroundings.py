@@ -60,7 +60,7 @@ def surroundings(tree: ast.Module) -> Iterator[Reason]:
                     )
                 elif name in {"type", "index"} and id(node) not in called:
                     yield _reason(node.lineno, f"{name} of a device tells of the machine")
-            case ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress")):
+            case ast.Call(func=ast.Name(id="suppress")) | ast.Attribute(attr="suppress"):
                 yield Reason(
                     rule="DPA115", line=node.lineno, message="exceptions that another machine may raise are swallowed"
                 )
