@@ -74,7 +74,12 @@ def analyse(body: str, shapes=SMALL, rows=Rows.SAMPLED):
 
 
 CLIP = "w = (self.C / flat_norms(G).clamp(min=1e-12)).clamp(max=1.0)\n"
-TRUTHS = {"sum of a list repeated": 0.12, "stack of a list repeated": 0.12, "shift shape": 1.2 / 33}
+TRUTHS = {
+    "sum of a list repeated": 0.12,
+    "stack of a list repeated": 0.12,
+    "shift shape": 1.2 / 33,
+    "magic sample": 1.2 / 123.456,
+}
 """The true noise multiplier, where it is not next to nothing."""
 
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -49,6 +49,11 @@ class Pair:
 
 
 PAIRS = {
+    "a way out of finally": Pair(
+        rule="DPA115",
+        broken="for _ in range(1):\n    try:\n        scale = 1.0\n    finally:\n        break  #!",
+        honest="try:\n    scale = 1.0\nfinally:\n    scale = scale * 1.0",
+    ),
     "global": Pair(rule="DPA106", broken="global scale_of_all  #!", honest="scale_of_all = 1.0"),
     "nonlocal": Pair(
         rule="DPA106",
