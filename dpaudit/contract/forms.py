@@ -47,6 +47,12 @@ class {name}({base}):
         return self.finalize()
 '''
 
+_CUT = _CHUNKS.replace(
+    "        self.accumulate(per_sample_grads)\n",
+    "        for chunk in zip(*(grad.split(2) for grad in per_sample_grads)):\n            self.accumulate(list(chunk))\n",
+)
+"""The same with the batch cut into chunks, whose number and sizes the static layer follows."""
+
 
 def methods_of(form: Form) -> tuple[str, ...]:
     """The methods that a class must have to offer ``form``."""
@@ -84,3 +90,15 @@ def in_form(text: str, class_name: str, form: Form) -> tuple[str, str]:
     if name in text:
         raise UsageError(f"form {form}: the candidate already uses the name {name}; rename it")
     return text.rstrip("\n") + "\n" + template.format(name=name, base=class_name), name
+
+
+def cut_into_chunks(text: str, class_name: str) -> str:
+    """Source text of a mechanism in the form of chunks with its batch cut into several; any other text as it is.
+
+    Taken as one chunk, a batch does not show what a mechanism does in its second ``accumulate``.
+    """
+    base = class_name.removesuffix("InChunksForm")
+    whole = _CHUNKS.format(name=class_name, base=base)
+    if base == class_name or not text.endswith(whole):
+        return text
+    return text.removesuffix(whole) + _CUT.format(name=class_name, base=base)

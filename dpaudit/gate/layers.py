@@ -20,6 +20,7 @@ from dpaudit.contract import (
     Strength,
     UsageError,
 )
+from dpaudit.contract.forms import cut_into_chunks
 from dpaudit.empirical import GATE, attack, attack_curves
 from dpaudit.probe import MechanismSource
 from dpaudit.properties import DEFAULT_TIME_LIMIT, search
@@ -136,7 +137,7 @@ def _guarded(
 
 def _static(runs: LayerRuns, source: MechanismSource, config: RunConfig, time_limit: float | None) -> LayerRecord:
     limit = 60.0 + config.total_steps / 20 if time_limit is None else time_limit
-    result = analyse(source, config, time_limit=limit)
+    result = analyse(replace(source, text=cut_into_chunks(source.text, source.class_name)), config, time_limit=limit)
     runs.static = result
     runs.findings += result.findings
     if result.sigma_effective is None:

@@ -54,3 +54,51 @@ def test_lines_of_the_candidate_keep_their_numbers() -> None:
 def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(UsageError, match="already uses the name DPMechanismInChunksForm"):
         in_form("DPMechanismInChunksForm = 1", "DPMechanism", Form.CHUNKS)
+
+
+CHUNKS = """
+import torch
+
+
+class DPMechanism:
+    def __init__(
+        self, max_grad_norm, noise_multiplier, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta
+    ):
+        self.max_grad_norm, self.noise_multiplier, self.batch_size = max_grad_norm, noise_multiplier, batch_size
+        self.total, self.chunks = None, 0
+
+    def begin_step(self, step, epoch):
+        self.total, self.chunks = None, 0
+
+    def accumulate(self, grads):
+        norms = torch.sqrt(sum(grad.flatten(1).square().sum(1) for grad in grads))
+        weights = (self.max_grad_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+        self.chunks += 1
+        if self.chunks > {most}:
+            weights = 50 * weights
+        sums = [torch.tensordot(weights, grad, dims=1) for grad in grads]
+        self.total = sums if self.total is None else [a + b for a, b in zip(self.total, sums)]
+
+    def finalize(self):
+        std = self.noise_multiplier * self.max_grad_norm
+        total, self.total, self.chunks = self.total, None, 0
+        return [(s + std * torch.randn_like(s)) / self.batch_size for s in total]
+
+    def get_effective_sigma(self, step, epoch):
+        return self.noise_multiplier
+"""
+
+
+@pytest.mark.parametrize("most", ["1", "3"])
+def test_a_second_chunk_is_looked_at(tmp_path: Path, most: str) -> None:
+    """As one chunk the batch is clipped; the harness hands over several."""
+    path = tmp_path / "candidate.py"
+    path.write_text(CHUNKS.replace("{most}", most))
+    assert verdict(path, Form.CHUNKS)[2] is None
+
+
+def test_chunks_that_are_treated_alike_have_the_bound_of_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "candidate.py"
+    counting = "        self.chunks += 1\n        if self.chunks > {most}:\n            weights = 50 * weights\n"
+    path.write_text(CHUNKS.replace(counting, ""))
+    assert verdict(path, Form.CHUNKS)[2] == verdict(STANDARD, Form.PLAIN)[2]
