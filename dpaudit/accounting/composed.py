@@ -35,8 +35,7 @@ class Composed:
         if pessimistic:
             bound = np.where(cell >= 0, value + self.error[inside] + self.infinity, 1.0)
         else:
-            last = value[-1:] * 0  # right of the window nothing is claimed
-            bound = np.where(cell >= 0, value - self.error[inside], last)
+            bound = np.where(cell >= 0, value - self.error[inside], 0.0)
         return np.clip(bound, 0.0, 1.0)
 
     def epsilon(self, delta: float, *, pessimistic: bool) -> float:

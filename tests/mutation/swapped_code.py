@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -66,10 +67,15 @@ class Campaign:
         self.imported = answer["modules"]
         surveyed = [Test(name=name, seconds=cost, lines=frozenset(lines)) for name, cost, lines in answer["tests"]]
         self.tests = tuple(sorted(surveyed, key=lambda test: test.seconds))
+        kills: Counter[str] = Counter()
         for mutant in self._mutants:
-            chosen = [items[test.name] for group in by_touch(mutant, self.tests)[:1] for test in group]
+            touching = by_touch(mutant, self.tests)[0]
+            # quick ones first, and those that noticed other mutants: few are left for the long ones
+            touching.sort(key=lambda test: test.seconds / (1 + kills[test.name]))
+            chosen = [items[test.name] for test in touching]
             if chosen and (killer := self._killer(session, mutant, chosen)):
                 self._killed(mutant, killer)
+                kills[killer] += 1
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

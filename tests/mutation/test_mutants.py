@@ -33,7 +33,17 @@ def test_every_mutant_of_a_module_differs_from_it() -> None:
 @pytest.mark.parametrize("module", list(TESTS))
 def test_a_module_and_its_tests_are_there(module: str) -> None:
     assert mutants(module)
-    assert all((ROOT / file).is_file() for file in TESTS[module])
+    for name in TESTS[module]:  # a file, or one test of it
+        file, _, test = name.partition("::")
+        assert not test or f"def {test}(" in (ROOT / file).read_text(encoding="utf-8")
+        assert (ROOT / file).is_file()
+
+
+def test_every_module_that_decides_bounds_or_accounts_is_mutated() -> None:
+    packages = ("contract", "accounting", "gate")
+    paths = [path for package in packages for path in sorted((ROOT / "dpaudit" / package).glob("*.py"))]
+    modules = [path.relative_to(ROOT).as_posix() for path in paths]
+    assert [module for module in modules if mutants(module)] == [module for module in modules if module in TESTS]
 
 
 def test_no_survivor_of_contract_and_gate_on_record_is_unexplained() -> None:

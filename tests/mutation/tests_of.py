@@ -32,7 +32,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "dpaudit/gate/attack_records.py": ("tests/gate/test_attack_records.py",),
     "dpaudit/gate/recorded.py": ("tests/adapters/test_function_and_ledger.py",),
     "dpaudit/accounting/epsilon.py": (
-        "tests/accounting/test_epsilon_bracket.py", "tests/accounting/test_goldens.py", "tests/accounting/test_prepared.py",
+        "tests/accounting/test_epsilon.py",
     ),
     "dpaudit/accounting/cells.py": (
         "tests/accounting/test_epsilon_bracket.py", "tests/accounting/test_goldens.py", "tests/accounting/test_prepared.py",
@@ -50,10 +50,13 @@ TESTS: dict[str, tuple[str, ...]] = {
     "dpaudit/accounting/expected_batch.py": ("tests/accounting/test_expected_batch.py",),
     "dpaudit/accounting/renyi.py": ("tests/accounting/test_epsilon_bracket.py", "tests/accounting/test_prepared.py"),
     "dpaudit/accounting/tradeoff.py": ("tests/accounting/test_tradeoff.py",),
-    "dpaudit/accounting/interpolation.py": ("tests/accounting/test_schedules.py",),
-    "dpaudit/accounting/steps.py": ("tests/accounting/test_schedules.py", "tests/accounting/test_composition.py"),
-    "dpaudit/accounting/step_rows.py": ("tests/accounting/test_schedules.py",),
-    "dpaudit/accounting/sampled_gaussian.py": ("tests/accounting/test_epsilon_bracket.py", "tests/accounting/test_schedules.py"),
+    "dpaudit/accounting/interpolation.py": ("tests/accounting/test_interpolation.py",),
+    "dpaudit/accounting/composed.py": ("tests/accounting/test_composed.py", "tests/accounting/test_composition.py"),
+    "dpaudit/accounting/step_family.py": ("tests/accounting/test_step_family.py",),
+    "dpaudit/accounting/steps.py": ("tests/accounting/test_steps.py",),
+    "dpaudit/accounting/step_rows.py": ("tests/accounting/test_step_rows.py",),
+    "dpaudit/accounting/visible_emptiness.py": ("tests/accounting/test_visible_emptiness.py",),
+    "dpaudit/accounting/sampled_gaussian.py": ("tests/accounting/test_sampled_gaussian.py",),
     "dpaudit/accounting/benchmark_formula.py": ("tests/accounting/test_goldens.py",),
 }  # fmt: skip
 """Module to the tests that must notice a change of it."""
