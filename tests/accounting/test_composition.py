@@ -63,7 +63,8 @@ def test_tilting_keeps_relative_accuracy_at_tiny_delta():
     pairs = [pessimistic(RemoveCurve(q=0.1, mu=0.8), grid)]
     composed = compose(steps_from(pairs, [5]), math.log(1e-13))
     epsilon = composed.epsilon(1e-13 + composed.infinity, pessimistic=True)
-    assert direct_delta(pairs, [5], epsilon) == pytest.approx(1e-13, rel=1e-3)
+    # the bound meets delta with its error, of which 1e-15 is the rounding that the masses are given here
+    assert 0.989e-13 <= direct_delta(pairs, [5], epsilon) <= 1e-13
 
 
 def test_epsilon_and_deltas_agree():

@@ -61,8 +61,6 @@ def grouped(schedule, groups, importance):
     logs = [math.log(sigma) for sigma, _ in schedule]
     last = len(logs) - 1
     widths = [logs[1] - logs[0], *((logs[k + 1] - logs[k - 1]) / 2 for k in range(1, last)), logs[last] - logs[last - 1]]
-    if any(abs((logs[k + 1] - logs[k]) - (logs[1] - logs[0])) > 1e-12 for k in range(last)):
-        widths = np.gradient(np.array(logs)).tolist()
     parts = widths if importance is None else [math.sqrt(i * w) for i, w in zip(importance, widths, strict=True)]
     found, position, total = {}, 0.0, math.fsum(parts)
     for (sigma, count), part in zip(schedule, parts, strict=True):
@@ -74,18 +72,18 @@ def grouped(schedule, groups, importance):
 @pytest.mark.parametrize("from_above", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
 def test_groups_are_as_wide_as_they_should_be_and_stand_at_their_sound_end(from_above, weighted):
-    schedule = tuple((1.01**k * 0.5, 1 + k % 4) for k in range(137))
+    schedule = tuple((1.01**k * (0.5 + (k / 100) ** 3), 1 + k % 4) for k in range(137))
     importance = np.array([1.0 + k**2 for k in range(137)]) if weighted else None
     expected = [
         (group[0][0] if from_above else group[-1][0], sum(count for _, count in group))
         for group in grouped(schedule, 10, importance)
     ]
     assert list(thinned(schedule, 10, from_above=from_above, importance=importance)) == expected
-    assert len(expected) in {9, 10}
+    assert len(expected) >= 8
 
 
 def test_by_default_as_many_as_stand_for_a_schedule():
-    assert len(thinned(levels(1000))) == FEW
+    assert len(thinned(levels(1000))) == 24
     assert thinned(levels(1000))[0][0] == 0.8
 
 
@@ -111,11 +109,11 @@ def test_rows_are_the_pairs_of_their_levels(family, grid, from_above):
     assert (None if made.shifts is None else made.shifts.tolist()) == shifts
     infinite = 1 - math.prod((1 - pair.at_infinity) ** count for pair, count in zip(pairs, counts, strict=True))
     mirrored = 1 - math.prod((1 - pair.at_minus_infinity) ** count for pair, count in zip(pairs, counts, strict=True))
-    assert made.infinity == pytest.approx(infinite, rel=1e-9, abs=1e-15)
-    assert made.minus_infinity == pytest.approx(mirrored, rel=1e-9, abs=1e-15)
+    assert made.infinity == pytest.approx(infinite, rel=1e-6, abs=1e-16)
+    assert made.minus_infinity == pytest.approx(mirrored, rel=1e-6, abs=1e-16)
     assert (made.infinity > 1e-12) == from_above
     rounding = math.fsum(pair.rounding * count for pair, count in zip(pairs, counts, strict=True))
-    assert made.rounding == pytest.approx(rounding, rel=1e-12)
+    assert made.rounding == pytest.approx(rounding, rel=1e-12, abs=0.0)
     assert (made.weights, made.curve_error, made.envelope, made.grid) == (None, None, None, grid)
 
 
@@ -149,7 +147,7 @@ def test_interpolated_rows_carry_their_errors(interpolated):
     total, nodes = sum(count for _, count in schedule), len(made.masses)
     lebesgue = float(np.abs(made.weights).sum(axis=1).max())
     assert 1.0 <= lebesgue < 4.0
-    assert made.rounding == pytest.approx(total * lebesgue * 3e-14 * REMOVE.q, rel=1e-9)
+    assert made.rounding == pytest.approx(total * lebesgue * 3e-14 * REMOVE.q, rel=1e-9, abs=0.0)
     assert made.curve_error.shape == (200,)
     assert nodes % 32 == 0
     tilted = np.exp(2.0 * ANCHORED.losses) @ made.curve_error * 4 / ANCHORED.step * total
@@ -176,19 +174,41 @@ def test_beyond_so_many_levels_the_interpolated_ones_are_thinned_too(monkeypatch
 
 
 def test_pieces_are_as_wide_as_the_wanted_error_allows(monkeypatch):
-    """One piece if, and only if, its error moves the tilted masses of all steps by at most 1e-9."""
-    seen = set()
-    for high in np.linspace(0.9, 2.0, 40):
-        schedule = levels(300, 0.8, float(high))
-        total = sum(count for _, count in schedule)
-        errors = REMOVE.interpolation_error(Piece(low=1 / float(high), high=1 / 0.8), ANCHORED.losses)
-        moved = float(np.exp(2.0 * ANCHORED.losses) @ errors) * 4 / ANCHORED.step * total
-        single = len(steps_of(REMOVE, schedule, ANCHORED, 2.0, from_above=True).masses) == 32
-        assert single == (moved <= 1e-9)
-        seen.add(single)
-    assert seen == {True, False}
+    """One piece if, and only if, its error moves the tilted masses of all steps by at most 1e-9: a tenth less, a tenth more."""
+
+    def schedule(high):
+        return levels(300, 0.8, high)
+
+    def moved(high):
+        errors = REMOVE.interpolation_error(Piece(low=1 / high, high=1 / 0.8), ANCHORED.losses)
+        return float(np.exp(2.0 * ANCHORED.losses) @ errors) * 4 / ANCHORED.step * sum(count for _, count in schedule(high))
+
+    for wanted, single in ((0.9e-9, True), (1.1e-9, False)):
+        low, high = 0.81, 4.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if moved(middle) < wanted else (low, middle)
+        made = steps_of(REMOVE, schedule(low), ANCHORED, 2.0, from_above=True)
+        assert (len(made.masses) == 32) == single
     monkeypatch.setattr(step_rows, "_NOISE", 1e-300)
     assert steps_of(REMOVE, levels(60), ANCHORED, 2.0, from_above=True).weights is None
+
+
+def test_interpolation_must_save_rows():
+    narrow = [steps_of(REMOVE, levels(count, 0.8, 0.9), ANCHORED, 2.0, from_above=True) for count in (32, 33)]
+    assert [steps.weights is None for steps in narrow] == [True, False]
+
+
+def test_the_error_is_that_of_the_worst_piece(monkeypatch):
+    parts = [Piece(low=1 / 1.6, high=1.1), Piece(low=1.1000001, high=1 / 0.8)]
+    monkeypatch.setattr(step_rows, "pieces", lambda mus, affordable: parts)
+    schedule = levels(200)
+    made, losses = steps_of(REMOVE, schedule, ANCHORED, 2.0, from_above=True), ANCHORED.losses
+    both = [REMOVE.interpolation_error(part, losses) for part in parts]
+    assert (both[0][1:] > both[1][1:]).all()
+    np.testing.assert_array_equal(made.curve_error, np.maximum(*both))
+    exact = rows_of(REMOVE, schedule[::-1], ANCHORED, from_above=True)
+    np.testing.assert_allclose(made.weights @ made.masses, exact.masses, atol=2e-12)
 
 
 def test_importance_is_the_share_of_the_moments():

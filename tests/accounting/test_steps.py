@@ -61,7 +61,7 @@ def test_an_envelope_speaks_for_the_steps():
 
 
 def test_noise_is_the_growth_of_the_sums_of_absolute_masses():
-    assert steps().noise() == pytest.approx(3 * math.log1p(1e-9) + 2 * math.log(1.04), rel=1e-9)
+    assert steps().noise() == pytest.approx(3 * math.log1p(1e-9) + 2 * math.log(1.04), rel=1e-12)
     assert steps(masses=np.full((2, 6), 0.01)).noise() == 0.0
     assert steps(weights=np.eye(2), rounding=1e-6).noise() == pytest.approx(4 * 1e-6 * 6 / 0.5, rel=1e-15)
 

@@ -139,6 +139,6 @@ def test_every_step_is_composed_with_its_rounding(monkeypatch):
     assert (steps.infinity, steps.minus_infinity) == (0.0, 0.0)
     assert log_delta == math.log(1e-3)
     size = steps.grid.size
-    assert steps.rounding == pytest.approx(7 * (3e-14 + 3e-16 * size), rel=1e-12)
+    assert steps.rounding == pytest.approx(7 * (3e-14 + 3e-16 * size), rel=1e-12, abs=0.0)
     np.testing.assert_allclose(np.abs(steps.masses).sum(axis=1), 1.0, atol=1e-9)
     assert not np.allclose(steps.masses[0], steps.masses[1], atol=1e-6)
