@@ -52,7 +52,7 @@ def test_the_pair_of_a_step_is_that_of_the_module(sigma, q, size):
 
 
 def test_cells_hold_the_normal_mass_between_their_edges_far_into_both_tails():
-    edges = np.array([-30.0, -12.0, -3.0, -0.4, 0.0, 0.3, 5.0, 13.0, 31.0])
+    edges = np.array([-30.0, -12.0, -3.0, -0.4, 0.0, 0.3, 5.0, 6.0, 7.5, 13.0, 31.0])
     with mpmath.workdps(400):
         below = [mpmath.mpf(0), *(mpmath.ncdf(mpmath.mpf(edge)) for edge in edges), mpmath.mpf(1)]
         truth = [float(high - low) for low, high in zip(below[:-1], below[1:], strict=True)]
@@ -142,3 +142,25 @@ def test_every_step_is_composed_with_its_rounding(monkeypatch):
     assert steps.rounding == pytest.approx(7 * (3e-14 + 3e-16 * size), rel=1e-12, abs=0.0)
     np.testing.assert_allclose(np.abs(steps.masses).sum(axis=1), 1.0, atol=1e-9)
     assert not np.allclose(steps.masses[0], steps.masses[1], atol=1e-6)
+
+
+def test_cells_and_grid_are_as_ever(monkeypatch):
+    """As recorded: any cutting into cells, and any grid, is sound; another one moves the end a little."""
+    grids, real = [], visible_emptiness.compose
+    monkeypatch.setattr(visible_emptiness, "compose", lambda steps, log_delta: grids.append(steps.grid) or real(steps, log_delta))
+    found = [epsilon(), epsilon(sigma=0.4, steps=30, visible=1, delta=1e-6), epsilon(steps=9, visible=9)]
+    recorded = [(grid.start, grid.step, float(grid.size), end) for grid, end in zip(grids, found, strict=True)]
+    for row, expected in zip(recorded, RECORDED, strict=True):
+        assert row == pytest.approx(expected, rel=1e-8, abs=0.0)
+    curve = _step(0.8, 0.05, 20, visible=False)
+    assert len(curve.losses) == 3001
+    assert curve.losses[[0, -1]] == pytest.approx(ENDS, rel=1e-8, abs=0.0)
+
+
+RECORDED = [
+    (-0.05250944004118246, 0.000860810492478401, 6003.0, 1.1936883032024652),
+    (-0.05376025780406438, 0.002986680989114688, 6003.0, 23.425978059556556),
+    (-0.052493685932881416, 0.0008897234903878207, 6003.0, 1.7749150852183089),
+]
+"""First loss, step and size of the grid, and the end."""
+ENDS = [-0.051293145784576666, 9.781870018323666]

@@ -29,8 +29,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     "dpaudit/gate/plan.py": ("tests/gate/test_decision.py", "tests/gate/test_own_code.py"),
     "dpaudit/gate/limits.py": ("tests/gate/test_own_code.py",),
     "dpaudit/gate/layers.py": ("tests/gate/test_own_code.py",),
-    "dpaudit/gate/attack_records.py": ("tests/gate/test_attack_records.py",),
-    "dpaudit/gate/recorded.py": ("tests/adapters/test_function_and_ledger.py",),
+    "dpaudit/gate/attack_records.py": (
+        "tests/gate/test_recorded.py",
+        "tests/gate/test_attack_records.py::test_a_record_of_something_else_is_refused",
+        "tests/gate/test_attack_records.py::test_a_record_says_nothing_about_another_form",
+    ),
+    "dpaudit/gate/recorded.py": ("tests/gate/test_recorded.py",),
     "dpaudit/gate/auditing.py": ("tests/gate/test_auditing.py",),
     "dpaudit/gate/reproduction.py": ("tests/gate/test_reproduction.py",),
     "dpaudit/accounting/benchmark_formula.py": (
