@@ -24,7 +24,7 @@ def composed(*, reference=0.7, error=0.0, infinity=0.0, losses=LOSSES, masses=MA
 
 
 def delta_of(epsilon):
-    right = LOSSES > epsilon
+    right = epsilon < LOSSES
     return float((MASSES[right] * -np.expm1(epsilon - LOSSES[right])).sum())
 
 

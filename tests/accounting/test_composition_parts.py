@@ -29,9 +29,7 @@ GRID = Grid(start=-0.6, step=0.2, size=9)
 MASSES = np.array([
     [0.02, 0.1, 0.2, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01], [0.01, 0.05, 0.3, 0.28, 0.2, 0.1, 0.04, 0.015, 0.005],
 ])  # fmt: skip
-STEPS = Steps(
-    grid=GRID, masses=MASSES, counts=np.array([3.0, 2.0]), infinity=1e-7, minus_infinity=2e-7, rounding=1e-15
-)
+STEPS = Steps(grid=GRID, masses=MASSES, counts=np.array([3.0, 2.0]), infinity=1e-7, minus_infinity=2e-7, rounding=1e-15)
 SHIFTED = dataclasses.replace(STEPS, shifts=np.array([0.03, 0.07]))
 
 
@@ -83,7 +81,10 @@ def test_the_window_is_that_of_the_best_trial_of_chernoff():
         need = mpmath.log(2 / mpmath.mpf("1e-11"))
 
         def moment(at):
-            rows = [mpmath.fsum(mpmath.mpf(m) * mpmath.exp(at * x) for m, x in zip(row, GRID.losses, strict=True)) for row in MASSES]
+            rows = [
+                mpmath.fsum(mpmath.mpf(m) * mpmath.exp(at * x) for m, x in zip(row, GRID.losses, strict=True))
+                for row in MASSES
+            ]
             return 300 * mpmath.log(rows[0]) + 200 * mpmath.log(rows[1])
 
         up = min((moment(theta + s) - moment(theta) + need) / s for s in shifts)
@@ -95,7 +96,7 @@ def test_the_window_is_that_of_the_best_trial_of_chernoff():
 
 
 def test_an_envelope_counts_for_at_least_nothing_between_minus_one_and_zero():
-    """There the moments of the exact steps are at most those of a law, so at most 0 in the logarithm; an envelope's may be less."""
+    """There the exact moments are at most 1, so at most 0 in the logarithm; those of an envelope may be less than exact."""
     light = dataclasses.replace(STEPS, masses=MASSES * 0.5, counts=np.array([3.0, 2.0]))
     behind = dataclasses.replace(STEPS, envelope=light, weights=np.eye(2))
     theta = 0.4
@@ -165,7 +166,9 @@ def test_the_sensitivity_of_a_product_is_the_mean_of_what_one_factor_moves_it():
     np.testing.assert_allclose(product, first**3 * second**2, rtol=1e-9, atol=1e-16)
     others = np.minimum(1.0, np.abs(product) / np.minimum(1.0, np.minimum(np.abs(first), np.abs(second))))
     assert sensitivity == pytest.approx(5 * others.mean(), rel=1e-9)
-    once, of_one = _power_product(dataclasses.replace(STEPS, masses=MASSES[:1], counts=np.ones(1)), tilted[:1], norms[:1], 32)
+    once, of_one = _power_product(
+        dataclasses.replace(STEPS, masses=MASSES[:1], counts=np.ones(1)), tilted[:1], norms[:1], 32
+    )
     np.testing.assert_allclose(once, first, rtol=1e-12)
     assert of_one == pytest.approx(1.0)
 
@@ -266,28 +269,64 @@ def test_windows_and_errors_are_as_ever(name):
 
 RECORDED = {
     "plain": (
-        -2.4, 5.4, 40.0, 3.2,
-        0.4238485092000019, 4.938331652043398, 2.655776875549636e-09, 1.0005629843211088e-15,
+        -2.4,
+        5.4,
+        40.0,
+        3.2,
+        0.4238485092000019,
+        4.938331652043398,
+        2.655776875549636e-09,
+        1.0005629843211088e-15,
     ),
     "shifted": (
-        -2.17, 5.630000000000001, 40.0, 3.43,
-        0.4238485092000019, 4.938331652043398, 2.655776875549636e-09, 1.0005629843211088e-15,
+        -2.17,
+        5.630000000000001,
+        40.0,
+        3.43,
+        0.4238485092000019,
+        4.938331652043398,
+        2.655776875549636e-09,
+        1.0005629843211088e-15,
     ),
     "above": (
-        -2.309329438755054, 20.710670561244946, 1152.0, 3.6506705612449455,
-        1.736544343169104e-08, 2.4410377752872023e-09, 1.5015809930047506e-13, 1.5e-13,
+        -2.309329438755054,
+        20.710670561244946,
+        1152.0,
+        3.6506705612449455,
+        1.736544343169104e-08,
+        2.4410377752872023e-09,
+        1.5015809930047506e-13,
+        1.5e-13,
     ),
     "below": (
-        -2.185945649020651, 20.83405435097935, 1152.0, 3.6340543509793486,
-        9.715279470996187e-09, 1.1881851640981462e-09, 6.001095879884042e-13, 6.000000000000133e-13,
+        -2.185945649020651,
+        20.83405435097935,
+        1152.0,
+        3.6340543509793486,
+        9.715279470996187e-09,
+        1.1881851640981462e-09,
+        6.001095879884042e-13,
+        6.000000000000133e-13,
     ),
     "interpolated": (
-        -2.9139941581325806, 20.10600584186742, 1152.0, 4.18600584186742,
-        1.2323654293405012e-06, 5.401655610955428e-07, 7.18048546114849e-13, 7.130073523617039e-13,
+        -2.9139941581325806,
+        20.10600584186742,
+        1152.0,
+        4.18600584186742,
+        1.2323654293405012e-06,
+        5.401655610955428e-07,
+        7.18048546114849e-13,
+        7.130073523617039e-13,
     ),
     "mirrored": (
-        -1.9260058418675499, 5.253994158132514, 360.0, 2.5139941581325047,
-        0.361605564331675, 1.9181639077816954, 1.4963807848124983e-08, 7.130073523743573e-13,
+        -1.9260058418675499,
+        5.253994158132514,
+        360.0,
+        2.5139941581325047,
+        0.361605564331675,
+        1.9181639077816954,
+        1.4963807848124983e-08,
+        7.130073523743573e-13,
     ),
 }
 """First and last knot, their number, the reference; at the third the P-mass, the Q-mass and the error; the last error."""

@@ -140,7 +140,9 @@ def test_from_above_the_dots_are_connected(curve, reach, size):
     grid = grid_for(curve, reach, size, below=False)
     pair = pessimistic(curve, grid)
     assert pair.rounding == pytest.approx(3e-14 * curve.scale, rel=1e-12, abs=0.0)
-    np.testing.assert_allclose(excess_of(pair, grid.losses), curve.excess(grid.losses), atol=3e-14 * curve.scale + 1e-15)
+    np.testing.assert_allclose(
+        excess_of(pair, grid.losses), curve.excess(grid.losses), atol=3e-14 * curve.scale + 1e-15
+    )
 
 
 def test_rounding_from_below_counts_the_sums_of_the_regression():
@@ -190,7 +192,12 @@ def summary(curve, reach, size, build):
     pair = build(curve, grid_for(curve, reach, size, below=build is optimistic))
     losses = pair.grid.losses
     waves = np.cos(40 * losses / (losses[-1] - losses[0]))
-    return float(losses[0]), float(pair.masses @ waves), float(pair.masses @ np.abs(losses)), float(pair.masses @ losses**2)
+    return (
+        float(losses[0]),
+        float(pair.masses @ waves),
+        float(pair.masses @ np.abs(losses)),
+        float(pair.masses @ losses**2),
+    )
 
 
 @pytest.mark.parametrize(("curve", "reach", "size"), CASES, ids=lambda value: str(value)[:40])
@@ -240,5 +247,11 @@ RECORDED = {  # by builder, in the order of the cases
         (-12.0, 0.9804447425512757, 0.0348456477107041, 0.04268268669991128),
         (-10.0, 0.26223812453818834, 0.8133572940834969, 1.2697319090001822),
     ],
-    "anchors": [0.17037675164394936, 9.470202511074888e-08, 0.24999999999997247, 0.16347466607106953, 0.0015861630696210672],
+    "anchors": [
+        0.17037675164394936,
+        9.470202511074888e-08,
+        0.24999999999997247,
+        0.16347466607106953,
+        0.0015861630696210672,
+    ],
 }

@@ -9,7 +9,15 @@ import pytest
 
 from dpaudit.accounting import epsilon as module
 from dpaudit.accounting.discretise import LOSS_LIMIT
-from dpaudit.accounting.epsilon import _composed, _lower, _one_step, _total_variation, _upper, epsilon_bracket, upper_end
+from dpaudit.accounting.epsilon import (
+    _composed,
+    _lower,
+    _one_step,
+    _total_variation,
+    _upper,
+    epsilon_bracket,
+    upper_end,
+)
 from dpaudit.accounting.gaussian_curve import gaussian_epsilon
 from dpaudit.accounting.privacy_curves import RemoveCurve, ReplaceCurve
 from dpaudit.accounting.step_family import PairKind, StepFamily
@@ -180,7 +188,9 @@ def curves(monkeypatch):
         if max(count for _, count in schedule) > seen.most:
             raise OverflowError
         return tuple(
-            SimpleNamespace(epsilon=lambda delta, pessimistic, answer=answer: answer if pessimistic == from_above else None)
+            SimpleNamespace(
+                epsilon=lambda delta, pessimistic, answer=answer: answer if pessimistic == from_above else None
+            )
             for answer in seen.answers
         )
 
@@ -247,7 +257,12 @@ def test_what_the_total_variation_pays_for_costs_nothing(curves):
     exactly = _total_variation(family, schedule)
     for from_above in (True, False):
         assert _composed(family, schedule, exactly, 0.0, from_above=from_above) == 0.0
-        assert _composed(family, schedule, exactly + math.erf(1e-3 / math.sqrt(8)) * (1 + 1e-9), 1e-3, from_above=from_above) == 0.0
+        assert (
+            _composed(
+                family, schedule, exactly + math.erf(1e-3 / math.sqrt(8)) * (1 + 1e-9), 1e-3, from_above=from_above
+            )
+            == 0.0
+        )
     assert not curves.parts
 
 
@@ -264,7 +279,9 @@ def test_beyond_64_levels_the_total_variation_is_not_asked():
     assert _total_variation(FAMILY, levels[:64]) < 64
 
 
-@pytest.mark.parametrize("curve", [RemoveCurve(q=0.1, mu=0.7), RemoveCurve(q=0.95, mu=0.1), ReplaceCurve(q=0.3, mu=1.5)])
+@pytest.mark.parametrize(
+    "curve", [RemoveCurve(q=0.1, mu=0.7), RemoveCurve(q=0.95, mu=0.1), ReplaceCurve(q=0.3, mu=1.5)]
+)
 @pytest.mark.parametrize("delta", [1e-3, 1e-9])
 def test_one_step_is_enclosed_to_the_last_digits(curve, delta):
     """Either direction of the pair; where delta(0) is below delta, 0 from below and next to nothing from above."""
@@ -291,7 +308,9 @@ def test_one_step_in_either_direction_by_mpmath():
         return (1 - q) * mpmath.ncdf(-end) + q * mpmath.ncdf(mu - end) - mpmath.exp(at) * mpmath.ncdf(-end)
 
     with mpmath.workdps(30):
-        truth = max(float(mpmath.findroot(lambda at: curve(at) - delta, (0.01, 0.5), solver="anderson")) for curve in (add, remove))
+        added = mpmath.findroot(lambda at: add(at) - delta, (0.01, 0.5), solver="anderson")
+        removed = mpmath.findroot(lambda at: remove(at) - delta, (0.01, 0.5), solver="anderson")
+        truth = float(max(added, removed))
     low, high = _one_step(RemoveCurve(q=0.9, mu=2.0), 0.6)
     assert low == pytest.approx(truth, rel=1e-9)
     assert high == pytest.approx(truth, rel=1e-9)

@@ -50,7 +50,10 @@ def test_at_a_node_the_node_alone_counts():
 def claimed(piece, inner):
     """4 M rho^-(n-1) / (rho-1), least over the same thirty rho; the maximum over r by trial instead of in closed form."""
     best = mpmath.inf
-    centre, half = mpmath.log(mpmath.mpf(piece.low) * piece.high) / 2, mpmath.log(mpmath.mpf(piece.high) / piece.low) / 2
+    centre, half = (
+        mpmath.log(mpmath.mpf(piece.low) * piece.high) / 2,
+        mpmath.log(mpmath.mpf(piece.high) / piece.low) / 2,
+    )
     for number in range(30):
         rho = mpmath.exp(mpmath.mpf("0.3") + mpmath.mpf("8.7") * number / 29)
         a, b = half * (rho + 1 / rho) / 2, half * (rho - 1 / rho) / 2
@@ -85,7 +88,9 @@ def test_nothing_is_lost_where_the_curve_is_trivial_and_no_bound_overflows():
 
 def test_a_single_level_is_a_piece_too():
     narrow = Piece(low=0.9, high=0.9)
-    assert scaled(Piece(low=0.9 * math.exp(-1e-6), high=0.9 * math.exp(1e-6)), narrow.nodes) == pytest.approx(narrow.points)
+    assert scaled(Piece(low=0.9 * math.exp(-1e-6), high=0.9 * math.exp(1e-6)), narrow.nodes) == pytest.approx(
+        narrow.points
+    )
     assert narrow.weights(np.array([0.9])).sum() == pytest.approx(1.0)
 
 

@@ -15,24 +15,29 @@ from dpaudit.accounting.truncation import MixtureCurve, Truncation
 EPSILONS = np.array([-3.0, -0.7, -0.05, -0.004, -0.0003, 0.0, 0.0003, 0.004, 0.05, 0.7, 3.0, 6.0])
 
 
+X = np.linspace(-16, 20, 720_001)
+
+
 def by_quadrature(p, q, epsilon):
     """int max(0, p - e^eps q) over [-16, 20], minus the trivial curve; trapezoids of 5e-5, error about 1e-9 at the kinks."""
-    x = np.linspace(-16, 20, 720_001)
-    return float(np.maximum(p(x) - math.exp(epsilon) * q(x), 0).sum() * 5e-5) - max(0.0, -math.expm1(epsilon))
+    return float(np.maximum(p - math.exp(epsilon) * q, 0).sum() * 5e-5) - max(0.0, -math.expm1(epsilon))
 
 
 def densities(kind, q, mu):
-    def mixture(shift):
-        return lambda x: (1 - q) * norm.pdf(x) + q * norm.pdf(x, loc=shift)
+    """Of both laws at the points of X."""
 
-    return mixture(mu), (norm.pdf if kind == "remove" else mixture(-mu))
+    def mixture(shift):
+        return (1 - q) * norm.pdf(X) + q * norm.pdf(X, loc=shift)
+
+    return mixture(mu), (norm.pdf(X) if kind == "remove" else mixture(-mu))
 
 
 @pytest.mark.parametrize("kind", ["remove", "replace"])
 @pytest.mark.parametrize(("q", "mu"), [(0.004, 1.5), (0.3, 0.7), (0.9, 2.0), (0.99, 3.0), (1.0, 1.0), (0.02, 4.0)])
 def test_curve_is_the_hockey_stick_of_its_pair(kind, q, mu):
     curve = (RemoveCurve if kind == "remove" else ReplaceCurve)(q=q, mu=mu)
-    slow = [by_quadrature(*densities(kind, q, mu), epsilon) for epsilon in EPSILONS]
+    both = densities(kind, q, mu)
+    slow = [by_quadrature(*both, epsilon) for epsilon in EPSILONS]
     np.testing.assert_allclose(curve.excess(EPSILONS), slow, atol=2e-8)
 
 
@@ -200,3 +205,73 @@ def test_gaussian_edges():
     assert gaussian_epsilon(math.inf, 1e-5) == (math.inf, math.inf)
     assert gaussian_epsilon(1.0, 1.0) == (0.0, 0.0)
     assert hockey_stick(np.zeros(1), 1.0)[0] == pytest.approx(float(ndtr(0.5) - ndtr(-0.5)), rel=1e-14)
+
+
+def exact_excess(curve, epsilon):
+    """The excess by 60 digits: the region of either sign is a half line, whose end is solved for in e^(mu x)."""
+    with mpmath.workdps(60):
+        q, mu, gamma = mpmath.mpf(curve.q), mpmath.mpf(curve.mu), mpmath.exp(mpmath.mpf(epsilon))
+        if isinstance(curve, RemoveCurve):
+            ratio = (gamma - 1 + q) / q
+            if ratio <= 0:
+                return mpmath.mpf(0)
+            end = (mpmath.log(ratio) + mu**2 / 2) / mu
+            stick = (1 - q) * mpmath.ncdf(-end) + q * mpmath.ncdf(mu - end) - gamma * mpmath.ncdf(-end)
+        else:
+            a, b = q * mpmath.exp(-(mu**2) / 2), (1 - q) * (1 - gamma)
+            end = mpmath.log((-b + mpmath.sqrt(b**2 + 4 * a * a * gamma)) / (2 * a)) / mu
+            stick = (1 - q) * mpmath.ncdf(-end) + q * mpmath.ncdf(mu - end)
+            stick -= gamma * ((1 - q) * mpmath.ncdf(-end) + q * mpmath.ncdf(-mu - end))
+        return stick - max(mpmath.mpf(0), 1 - gamma)
+
+
+@pytest.mark.parametrize("kind", [RemoveCurve, ReplaceCurve])
+def test_curves_to_the_digits_that_are_promised(kind):
+    """1e-14 of the scale everywhere, either side of 0, for little and for much noise."""
+    for q, mu in ((1e-6, 0.3), (0.004, 1.5), (0.3, 0.05), (0.7, 4.0), (0.999, 9.0), (1.0, 0.8)):
+        curve = kind(q=q, mu=mu)
+        at = np.array([-30.0, -2.0, -0.3, -1e-3, -1e-9, 0.0, 1e-9, 1e-3, 0.3, 2.0, 30.0, 200.0])
+        found = curve.excess(at)
+        for value, epsilon in zip(found, at, strict=True):
+            assert abs(value - float(exact_excess(curve, epsilon))) <= 1e-14 * curve.scale
+            assert value <= curve.scale * (1 + 1e-14)
+
+
+@pytest.mark.parametrize("curve", [RemoveCurve(q=0.3, mu=1.0), ReplaceCurve(q=0.3, mu=1.0), SwapCurve(q=0.3, mu=1.0)])
+def test_slopes_far_out_are_those_of_the_tails(curve):
+    """By mpmath, in the relative sense: where the curve is below 1e-12 its slope is told to a millionth all the same."""
+    inner = RemoveCurve(q=0.3, mu=1.0) if isinstance(curve, SwapCurve) else curve
+    for epsilon in (4.0, 9.0):
+        with mpmath.workdps(60):
+            width = mpmath.mpf("1e-15")
+            slope = float((exact_excess(inner, epsilon + width) - exact_excess(inner, epsilon - width)) / (2 * width))
+        assert float(curve.derivative(np.array([epsilon]))[0]) == pytest.approx(slope, rel=1e-6, abs=0.0)
+
+
+def test_the_scale_bounds_the_curve_and_is_reached():
+    for curve in (RemoveCurve(q=0.3, mu=8.0), ReplaceCurve(q=0.3, mu=1.0), SwapCurve(q=0.3, mu=8.0)):
+        assert curve.excess(np.zeros(1))[0] == pytest.approx(curve.scale, rel=1e-3)
+        assert (curve.excess(EPSILONS) <= curve.scale * (1 + 1e-14)).all()
+    assert DiscreteCurve.of(np.array([0.5, 0.5]), np.array([0.2, 0.8])).scale == 1.0
+
+
+def test_at_and_beyond_the_border_of_floats_curves_stay_numbers():
+    at = np.array([-690.0, -40.0, 0.0, 40.0, 690.0])
+    for curve in (RemoveCurve(q=0.01, mu=40.0), ReplaceCurve(q=0.01, mu=40.0), SwapCurve(q=0.01, mu=40.0)):
+        value, slope = curve.excess(at), curve.derivative(at)
+        assert np.isfinite(value).all()
+        assert np.isfinite(slope).all()
+        assert (value >= 0).all()
+        assert (slope[at > 0] <= 0).all()
+
+
+@pytest.mark.parametrize("epsilon", [-0.8, -0.2, 0.0, 0.1, 0.9])
+def test_the_slope_of_a_discrete_curve_counts_the_outcomes(epsilon):
+    p, q = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.3, 0.3, 0.2, 0.2])
+    curve = DiscreteCurve.of(p[::-1], q[::-1])
+    assert (np.diff(curve.losses) > 0).all()
+    beyond = np.log(p / q) > epsilon
+    slope = -math.exp(epsilon) * q[beyond].sum() if epsilon > 0 else math.exp(epsilon) * q[~beyond].sum()
+    assert curve.derivative(np.array([epsilon]))[0] == pytest.approx(slope, rel=1e-14)
+    at_an_outcome = np.log(p / q)[2:3]
+    assert curve.derivative(at_an_outcome)[0] == pytest.approx(-(p / q)[2] * q[3], rel=1e-14)

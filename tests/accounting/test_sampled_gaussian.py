@@ -185,7 +185,11 @@ RECORDED = {
     "swapped": (SWAP, ((1.5, 40), (2.5, 10)), 1e-7),
     "little epsilon": (StepFamily(q=1e-4, kind=PairKind.REMOVE), ((2.0, 1000),), 1e-5),
     "one large step": (StepFamily(q=0.2, kind=PairKind.REMOVE), ((0.2, 2),), 1e-3),
-    "many levels": (StepFamily(q=0.02, kind=PairKind.REMOVE), tuple((0.8 + k / 50, 1 + k % 2) for k in range(40)), 1e-5),
+    "many levels": (
+        StepFamily(q=0.02, kind=PairKind.REMOVE),
+        tuple((0.8 + k / 50, 1 + k % 2) for k in range(40)),
+        1e-5,
+    ),
     "few levels": (StepFamily(q=0.02, kind=PairKind.REMOVE), tuple((0.8 + k / 50, 20) for k in range(24)), 1e-5),
     "tiny delta": (StepFamily(q=0.3, kind=PairKind.REPLACE), ((8.0, 2000),), 1e-11),
 }

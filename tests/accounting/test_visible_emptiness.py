@@ -1,5 +1,6 @@
 """Empty batches that show: the pair of a step by quadrature, its composition by another library, and the borders."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -55,7 +56,7 @@ def test_cells_hold_the_normal_mass_between_their_edges_far_into_both_tails():
     edges = np.array([-30.0, -12.0, -3.0, -0.4, 0.0, 0.3, 5.0, 6.0, 7.5, 13.0, 31.0])
     with mpmath.workdps(400):
         below = [mpmath.mpf(0), *(mpmath.ncdf(mpmath.mpf(edge)) for edge in edges), mpmath.mpf(1)]
-        truth = [float(high - low) for low, high in zip(below[:-1], below[1:], strict=True)]
+        truth = [float(high - low) for low, high in itertools.pairwise(below)]
     np.testing.assert_allclose(_cells(edges), truth, rtol=1e-11)
 
 
@@ -147,7 +148,9 @@ def test_every_step_is_composed_with_its_rounding(monkeypatch):
 def test_cells_and_grid_are_as_ever(monkeypatch):
     """As recorded: any cutting into cells, and any grid, is sound; another one moves the end a little."""
     grids, real = [], visible_emptiness.compose
-    monkeypatch.setattr(visible_emptiness, "compose", lambda steps, log_delta: grids.append(steps.grid) or real(steps, log_delta))
+    monkeypatch.setattr(
+        visible_emptiness, "compose", lambda steps, log_delta: grids.append(steps.grid) or real(steps, log_delta)
+    )
     found = [epsilon(), epsilon(sigma=0.4, steps=30, visible=1, delta=1e-6), epsilon(steps=9, visible=9)]
     recorded = [(grid.start, grid.step, float(grid.size), end) for grid, end in zip(grids, found, strict=True)]
     for row, expected in zip(recorded, RECORDED, strict=True):

@@ -1,7 +1,6 @@
 """One audit with the probe and the layers told what to say: what they get, and what becomes of what they bring."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +10,22 @@ from typing import Any
 import pytest
 
 from dpaudit.contract import (
-    AuditReport, Bracket, Calibration, Finding, Form, Layer, LayerRecord, Measurement, NoiseClass, Outcome, RunConfig,
-    RunRecord, Severity, StaticResult, Strength, Verdict,
+    AuditReport,
+    Bracket,
+    Calibration,
+    Finding,
+    Form,
+    Layer,
+    LayerRecord,
+    Measurement,
+    NoiseClass,
+    Outcome,
+    RunConfig,
+    RunRecord,
+    Severity,
+    StaticResult,
+    Strength,
+    Verdict,
 )  # fmt: skip
 from dpaudit.gate import DEFAULT_LAYERS, TrainingResult, auditing
 from dpaudit.gate.auditing import accuracy_rows, audit, now, training_failure, versions
@@ -38,7 +51,9 @@ def layer(which: Layer, outcome: Outcome = Outcome.PASSED) -> LayerRecord:
 
 
 def finding(rule: str = "DPA401", severity: Severity = Severity.MAJOR, **changes: Any) -> Finding:
-    made = Finding(rule=rule, severity=severity, strength=Strength.PROOF, message=f"said by {rule}", file="mechanism.py")
+    made = Finding(
+        rule=rule, severity=severity, strength=Strength.PROOF, message=f"said by {rule}", file="mechanism.py"
+    )
     return replace(made, **changes)
 
 
@@ -51,7 +66,7 @@ def record(**changes: Any) -> RunRecord:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
+def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """The probe and the layers, told what to say; ``audit`` runs on a file that is never executed."""
     told = SimpleNamespace(
         measurement=MEASUREMENT, asked=[], path=tmp_path / "mechanism.py", imports=(),
@@ -68,7 +83,9 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNam
             raise told.measurement
         return told.measurement
 
-    def run_layers(source: object, config: object, measurement: object, layers: object, records: object, **named: object) -> LayerRuns:
+    def run_layers(
+        source: object, config: object, measurement: object, layers: object, records: object, **named: object
+    ) -> LayerRuns:
         told.asked.append(("layers", layers, records, named))
         return told.runs
 
@@ -79,7 +96,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNam
     monkeypatch.setattr(auditing, "run_layers", run_layers)
     monkeypatch.setattr(auditing, "benchmark_imports", lambda source: told.imports)
     told.audit = audited
-    yield told
+    return told
 
 
 def test_everything_that_was_told_is_in_the_report(stage: SimpleNamespace) -> None:
@@ -224,7 +241,9 @@ def test_the_time_of_writing_is_utc_to_the_second() -> None:
     assert {"python", "dpaudit", "torch", "numpy", "scipy", "dp-accounting"} == set(versions())
 
 
-def test_attacks_are_kept_and_said_to_be_taken_at_their_word(stage: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attacks_are_kept_and_said_to_be_taken_at_their_word(
+    stage: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[object] = []
     monkeypatch.setattr(auditing, "require_same", lambda *what: asked.append(what))
     attack = SimpleNamespace(findings=(finding("DPA301"),), command="dpaudit attack mechanism.py")
@@ -234,5 +253,3 @@ def test_attacks_are_kept_and_said_to_be_taken_at_their_word(stage: SimpleNamesp
     assert len(asked) == 1
     (told,) = stage.asked[1][3]["told"]
     assert told.rerun == "dpaudit attack mechanism.py"
-
-

@@ -1,7 +1,6 @@
 """The audit of a record alone, with the replay told what it says: what is found, what is concluded, what is written."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,17 @@ from typing import Any
 import pytest
 
 from dpaudit.contract import (
-    AuditReport, Bracket, Finding, Layer, Measurement, NoiseClass, Outcome, RunConfig, Severity, Strength, Verdict,
+    AuditReport,
+    Bracket,
+    Finding,
+    Layer,
+    Measurement,
+    NoiseClass,
+    Outcome,
+    RunConfig,
+    Severity,
+    Strength,
+    Verdict,
 )  # fmt: skip
 from dpaudit.gate import recorded
 from dpaudit.gate.attack_records import findings_of, is_from_attack
@@ -39,7 +48,7 @@ SAME = measurement((1.0, 1.0), (None, None))
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     told = SimpleNamespace(findings=(), contradictions=(), asked=[])
 
     def replay(config: object, measurement: object, static: object, *, file: str, rerun: str) -> SimpleNamespace:
@@ -51,7 +60,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
     monkeypatch.setattr(recorded, "replay", replay)
     monkeypatch.setattr(recorded, "recorded_findings", lambda config, record, *, file: iter(told.contradictions))
-    yield told
+    return told
 
 
 def audited(measured: Measurement = SAME, name: str = "run.jsonl", **options: Any) -> AuditReport:

@@ -1,7 +1,6 @@
 """A finding shown again: which pair or audit is tried, and what counts as the same, with both told what to show."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +30,9 @@ REPORT = SimpleNamespace(
 
 
 def finding(rule: str, **changes: Any) -> Finding:
-    made = Finding(rule=rule, severity=Severity.MAJOR, strength=Strength.PROOF, message=f"said by {rule}", file="mechanism.py")
+    made = Finding(
+        rule=rule, severity=Severity.MAJOR, strength=Strength.PROOF, message=f"said by {rule}", file="mechanism.py"
+    )
     return replace(made, **changes)
 
 
@@ -40,7 +41,7 @@ def paired(rule: str, **evidence: Any) -> Finding:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A pair that reads as told, and audits whose findings are told by their layers."""
     told = SimpleNamespace(reading=PairReading(finite=True), asked=[], findings={}, broken=(), reasons=("it broke",))
 
@@ -54,12 +55,14 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     def audit(mechanism: str, config: object, *, layers: tuple[Layer, ...], command: str) -> SimpleNamespace:
         assert (mechanism, config, command) == ("mechanism.py", CONFIG, "again")
         told.asked.append(layers)
-        return SimpleNamespace(findings=told.findings.get(layers, ()), broken=layers in told.broken, reasons=told.reasons)
+        return SimpleNamespace(
+            findings=told.findings.get(layers, ()), broken=layers in told.broken, reasons=told.reasons
+        )
 
     monkeypatch.setattr(reproduction, "measure_pair", measure_pair)
     monkeypatch.setattr(reproduction, "audit", audit)
     told.again = lambda what: reproduce(REPORT, what, "source")  # type: ignore[arg-type]
-    yield told
+    return told
 
 
 SHOWS = [
@@ -108,7 +111,12 @@ def test_numbers_of_then_and_of_now_stand_under_the_same_names(stage: SimpleName
 def test_a_pair_that_cannot_be_measured_decides_nothing(stage: SimpleNamespace) -> None:
     stage.reading = PairReading(failed="it hung")
     found = stage.again(paired("DPA201", reported=1.0))
-    assert (found.reproduced, found.said, found.before, found.after) == (None, "nothing measured: it hung", {"reported": 1.0}, {})
+    assert (found.reproduced, found.said, found.before, found.after) == (
+        None,
+        "nothing measured: it hung",
+        {"reported": 1.0},
+        {},
+    )
 
 
 @pytest.mark.parametrize("error", [ValueError("no step"), KeyError("step"), TypeError("not a number")])
@@ -120,15 +128,17 @@ def test_a_pair_that_nobody_wrote_is_a_usage_error(stage: SimpleNamespace, error
 
 @pytest.mark.parametrize("rule", ["DPA501", "DPA407"])
 def test_a_training_run_is_not_repeated(stage: SimpleNamespace, rule: str) -> None:
-    with pytest.raises(UsageError, match="is about a training run.* own command: again"):
+    with pytest.raises(UsageError, match=r"is about a training run.* own command: again"):
         stage.again(finding(rule))
-    with pytest.raises(UsageError, match="own command: dpaudit gate$"):
+    with pytest.raises(UsageError, match=r"own command: dpaudit gate$"):
         reproduce(SimpleNamespace(command=""), finding(rule), "source")  # type: ignore[arg-type]
     assert not stage.asked
 
 
 def test_an_attack_is_not_repeated(stage: SimpleNamespace) -> None:
-    with pytest.raises(UsageError, match="attack on trainings, which is not repeated here: dpaudit attack mechanism.py"):
+    with pytest.raises(
+        UsageError, match=r"attack on trainings, which is not repeated here: dpaudit attack mechanism\.py"
+    ):
         stage.again(finding("DPA301", rerun="dpaudit attack mechanism.py"))
     assert stage.again(finding("DPA301", rerun="dpaudit gate mechanism.py")).reproduced is False
 
@@ -160,7 +170,14 @@ def test_what_the_probe_alone_shows_needs_no_search(stage: SimpleNamespace) -> N
 
 @pytest.mark.parametrize(
     ("line", "now", "shown"),
-    [(3, (3,), True), (3, (4,), False), (3, (None,), True), (None, (4,), True), (3, (4, None, 3), True), (None, (), False)],
+    [
+        (3, (3,), True),
+        (3, (4,), False),
+        (3, (None,), True),
+        (None, (4,), True),
+        (3, (4, None, 3), True),
+        (None, (), False),
+    ],
 )
 def test_a_finding_is_the_same_at_the_same_line_where_lines_are_named(
     stage: SimpleNamespace, line: int | None, now: tuple[int | None, ...], shown: bool

@@ -37,6 +37,7 @@ class Campaign:
         self.imported: list[str] = []
         self.fault = "its tests cannot be collected"
         self._failed = ""
+        self._held: list[FunctionType] = []
 
     def run(self, files: Sequence[str]) -> None:
         """Collect the tests and play.
@@ -67,6 +68,8 @@ class Campaign:
         self.imported = answer["modules"]
         surveyed = [Test(name=name, seconds=cost, lines=frozenset(lines)) for name, cost, lines in answer["tests"]]
         self.tests = tuple(sorted(surveyed, key=lambda test: test.seconds))
+        self._held = functions_of(self._path)
+        gc.freeze()  # what a fork's collector does not look at it need not copy
         kills: Counter[str] = Counter()
         for mutant in self._mutants:
             touching = by_touch(mutant, self.tests)[0]
@@ -83,7 +86,7 @@ class Campaign:
             self._failed = report.nodeid
 
     def _survey(self, session: pytest.Session, report: dict[str, Any]) -> None:
-        swap(self._path, ast.parse(self._path.read_text(encoding="utf-8")), ())
+        swap(self._path, ast.parse(self._path.read_text(encoding="utf-8")), (), functions_of(self._path))
         for item in session.items:
             lines: set[int] = set()
             began = time.monotonic()
@@ -98,7 +101,7 @@ class Campaign:
 
     def _killer(self, session: pytest.Session, mutant: Mutant, items: Sequence[pytest.Item]) -> str:
         def task(report: dict[str, Any]) -> None:
-            if swap(self._path, mutated(mutant), range(mutant.line, mutant.last + 1)):
+            if swap(self._path, mutated(mutant), range(mutant.line, mutant.last + 1), self._held):
                 _play(session, items)
             report["failed"] = self._failed
 
@@ -124,14 +127,21 @@ def _tracer(path: str, lines: set[int]) -> Any:
     return lambda frame, event, argument: on_line(frame, event, argument) if frame.f_code.co_filename == path else None
 
 
-def swap(path: Path, tree: ast.Module, lines: Iterable[int]) -> int:
-    """Give the functions of the module that stand on the lines (all, for none) their code in ``tree``; how many there were."""
+def functions_of(path: Path) -> list[FunctionType]:
+    """Every function of the module that anything holds; found once, as a process of the size of torch has a million objects."""
+    return [
+        thing for thing in gc.get_objects() if type(thing) is FunctionType and thing.__code__.co_filename == str(path)
+    ]
+
+
+def swap(path: Path, tree: ast.Module, lines: Iterable[int], functions: Iterable[FunctionType]) -> int:
+    """Give those functions of the module that stand on the lines (all, for none) their code in ``tree``; how many there were."""
     wanted = set(lines)
     new = {_place(code): code for code in _codes(compile(tree, str(path), "exec"))}
     swapped = 0
-    for function in [thing for thing in gc.get_objects() if type(thing) is FunctionType]:
+    for function in functions:
         old = function.__code__
-        if old.co_filename != str(path) or (wanted and wanted.isdisjoint(_span(old))):
+        if wanted and wanted.isdisjoint(_span(old)):
             continue
         code = new.get(_place(old))
         if code is not None and code.co_freevars == old.co_freevars:
