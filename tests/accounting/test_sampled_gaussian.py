@@ -11,6 +11,7 @@ from dpaudit.accounting.composition import WindowError
 from dpaudit.accounting.discretise import Grid
 from dpaudit.accounting.sampled_gaussian import _coarsened, _grid, _settled, compositions, schedule_of
 from dpaudit.accounting.step_family import PairKind, StepFamily
+from dpaudit.accounting.truncation import Truncation
 
 REMOVE = StepFamily(q=0.05, kind=PairKind.REMOVE)
 REPLACE = StepFamily(q=0.05, kind=PairKind.REPLACE)
@@ -59,7 +60,7 @@ def steps_seen(monkeypatch):
     return seen
 
 
-GRID = (Grid(start=-2.0, step=0.001, size=4001), 1.5)
+GRID = (Grid(start=-2.0, step=0.001, size=4000), 1.5)
 
 
 def composed(family=REPLACE, **changes):
@@ -92,7 +93,7 @@ def test_four_grids_are_tried(steps_seen):
 
 
 def test_a_grid_of_a_few_cells_is_not_tried(steps_seen):
-    """4,001 cells may be made 250 times as wide, not 251 times."""
+    """4,000 cells may be made 250 times as wide, not 251 times."""
     steps_seen.failures = [250 / 1.2 - 0.01]
     assert composed() == ((False, -9.0),)
     steps_seen.failures = [250 / 1.2 + 0.01]
@@ -140,7 +141,9 @@ class Scripted:
 @pytest.mark.parametrize(
     ("epsilons", "moment", "settled"),
     [
-        ([0.71], 1.0, 0),  # near the moment bound
+        ([0.71, 0.5, 0.5], 1.0, 0),  # near the moment bound
+        ([0.7, 0.6, 0.6], 1.0, 1),  # not so near
+        ([0.0, 0.0], 1.0, 0),
         ([0.5, 0.49993], 1.0, 0),  # moves by less than 1.5e-4 of itself
         ([0.5, 0.4999], 1.0, 1),  # moves by more, and then
         ([0.5, 0.4, 0.3, 0.3], 1.0, 2),  # not at all
@@ -192,6 +195,17 @@ RECORDED = {
     ),
     "few levels": (StepFamily(q=0.02, kind=PairKind.REMOVE), tuple((0.8 + k / 50, 20) for k in range(24)), 1e-5),
     "tiny delta": (StepFamily(q=0.3, kind=PairKind.REPLACE), ((8.0, 2000),), 1e-11),
+    "hardly any delta": (StepFamily(q=0.3, kind=PairKind.REPLACE), ((8.0, 20),), 1e-270),
+    "nothing to see": (StepFamily(q=1e-6, kind=PairKind.REMOVE), ((100.0, 1), (101.0, 1)), 0.1),
+    "below the bulk": (StepFamily(q=1e-3, kind=PairKind.REPLACE), ((1.0, 5000),), 0.09),
+    "settles late": (StepFamily(q=1e-4, kind=PairKind.REMOVE), ((0.5, 100),), 1e-4),
+    "hardly ever cut": (
+        StepFamily(
+            q=1e-4, kind=PairKind.REMOVE, truncation=Truncation(probability=1e-17, conditional=0.5, inclusion=1e-4)
+        ),
+        ((0.8, 100),),
+        1e-6,
+    ),
 }
 """Family, schedule and delta, by name."""
 
@@ -204,6 +218,27 @@ def test_grids_are_chosen_as_ever(name):
     assert (grid.start, grid.step, grid.size, theta) == pytest.approx(CHOSEN[name], rel=1e-6, abs=0.0)
 
 
+@pytest.mark.parametrize("name", ["mnist", "few levels", "many levels"])
+@pytest.mark.parametrize("limit", ["_MAX_FLOATS", "_TOLERANCE"])
+def test_grids_end_at_what_may_be_held_and_at_what_is_wanted(name, limit, monkeypatch):
+    """As recorded, with little room and with a wide tolerance."""
+    family, schedule, delta = RECORDED[name]
+    monkeypatch.setattr(sampled_gaussian, limit, (1 << 11) * len(schedule) if limit == "_MAX_FLOATS" else 6e-4)
+    monkeypatch.setattr(sampled_gaussian, "_COARSE_TOLERANCE", 1.5e-4 if limit == "_MAX_FLOATS" else 2e-3)
+    grid, _ = _grid.__wrapped__(family, schedule, math.log(delta))
+    assert (grid.start, grid.step, grid.size) == pytest.approx(LIMITED[name, limit], rel=1e-6, abs=0.0)
+
+
+LIMITED = {
+    ("mnist", "_MAX_FLOATS"): (-0.004275794862788576, 0.0029518575036199717, 2049),
+    ("mnist", "_TOLERANCE"): (-0.004275794862788576, 0.003671905095803506, 1648),
+    ("few levels", "_MAX_FLOATS"): (-0.02020270731751945, 0.002634502466394581, 2049),
+    ("few levels", "_TOLERANCE"): (-0.02020270731751945, 0.003229203755691862, 1672),
+    ("many levels", "_MAX_FLOATS"): (-0.02020270731751945, 0.0015870116813696046, 3183),
+    ("many levels", "_TOLERANCE"): (-0.02020270731751945, 0.006045377004541392, 837),
+}
+"""First loss, step and size."""
+
 CHOSEN = {
     "mnist": (-0.004275794862788576, 0.0007709651941520733, 7843, 3.262033336443261),
     "replaced": (-2.580057437673171, 0.0006295894186610959, 8197, 7.94524545012859),
@@ -213,6 +248,11 @@ CHOSEN = {
     "many levels": (-0.02020270731751945, 0.0015870116813696046, 3183, 4.972254188442536),
     "few levels": (-0.02020270731751945, 0.0009496931467416562, 5683, 3.8546790424586783),
     "tiny delta": (-0.7022283848516271, 0.001640720525354269, 857, 2.182595888398028),
+    "hardly any delta": (-3.542823613969293, 0.0019726189387356866, 3593, 95.77302273746069),
+    "nothing to see": (-1.01682339946088e-12, 7.943932808288125e-15, 257, 9.850256722139505),
+    "below the bulk": (-0.2580624433696955, 1.1433869887890807e-05, 45141, 6.025048033183888),
+    "settles late": (-0.00010000500033335834, 0.00013006920287859564, 27693, 5.494499281209272),
+    "hardly ever cut": (-0.00010340605168060414, 2.068121033612083e-05, 17720, 61.43730580134161),
 }
 """First loss, step, size and saddle point."""
 
