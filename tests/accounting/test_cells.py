@@ -63,7 +63,7 @@ def test_without_amplification_a_step_reaches_twice_unless_a_row_only_comes_or_g
     reach = 1.0 if sampler is Sampler.POISSON and relation is not REPLACE else 2.0
     asked = trace(sampler, relation, preparation=(12.0,))
     assert unamplified_mu(asked) == pytest.approx(reach * math.sqrt(1 / 9 + 1 / 16 + 1 / 144), rel=1e-15)
-    assert unamplified_mu(trace(sampler, relation, sigmas=(1.0, 0.0))) == math.inf
+    assert unamplified_mu(trace(sampler, relation, sigmas=(2.0, 0.0))) == math.inf
 
 
 @pytest.mark.parametrize("relation", list(Relation))

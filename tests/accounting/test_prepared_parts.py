@@ -27,7 +27,7 @@ class Gaussian:
         return np.where(epsilons >= 0, right, 1 - np.exp(epsilons) * (1 - right))  # the mirror rule
 
 
-@pytest.mark.parametrize(("before", "mu"), [(0.2, 0.5), (1.0, 0.3), (0.05, 2.0)])
+@pytest.mark.parametrize(("before", "mu"), [(0.2, 0.5), (1.0, 0.3), (0.05, 2.0), (0.05, 0.1)])
 @pytest.mark.parametrize("delta", [1e-3, 1e-7])
 def test_two_gaussians_are_one(before, mu, delta):
     exact = gaussian_epsilon(math.hypot(before, mu), delta)[0]
@@ -80,7 +80,8 @@ def test_infinite_mass_and_rounding_are_added_above_and_taken_off_below():
 def test_the_ends_of_the_search():
     for from_above in (True, False):
         assert told(lambda epsilon: 1e-9, 1e-3, from_above) == 0.0
-    assert told(lambda epsilon: 1e-3, 1e-3, True) == 0.0  # exactly met
+    for from_above in (True, False):
+        assert told(lambda epsilon: 1e-3, 1e-3, from_above) == 0.0  # exactly met
     assert told(lambda epsilon: 0.5, 1e-3, True) == math.inf
     beyond = told(lambda epsilon: 0.5, 1e-3, False)
     assert beyond == 512.0
