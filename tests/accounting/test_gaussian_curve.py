@@ -27,7 +27,9 @@ def test_hockey_sticks_to_a_few_units_of_the_first_term(mu):
     assert (found >= 0).all()
 
 
-@pytest.mark.parametrize(("epsilon", "mu"), [(0.3, 1.0), (5.0, 0.5), (300.0, 4.0), (30.0, 0.5), (1e-3, 0.02), (2000.0, 70.0)])
+@pytest.mark.parametrize(
+    ("epsilon", "mu"), [(0.3, 1.0), (5.0, 0.5), (300.0, 4.0), (30.0, 0.5), (1e-3, 0.02), (2000.0, 70.0)]
+)
 def test_logarithms_of_delta_keep_their_digits_where_delta_itself_underflows(epsilon, mu):
     with mpmath.workdps(60):
         truth = float(mpmath.log(exact_delta(epsilon, mu)))

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from dpaudit.accounting import epsilon_bracket
@@ -29,7 +29,7 @@ from tests.corpus.run import DETERMINISTIC, FOLDER, specimens
 
 from .operators import Mutation, mutate, mutations
 from .oracle import Reading, measured
-from .report import write_report
+from .report import read_rows, seen, write_report
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 0.04
@@ -55,7 +55,10 @@ class Original:
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """One mutant and what became of it. ``verdict`` is empty where stage 1 stopped it and stage 2 did not draw it."""
+    """One mutant and what became of it. ``verdict`` is empty where stage 1 stopped it and stage 2 did not draw it.
+
+    ``seen`` is a hash of the mutant's text and of dpaudit's: what is on record of other texts says nothing.
+    """
 
     original: str
     config: str
@@ -67,6 +70,7 @@ class Row:
     flaw: str = ""
     argued: str = ""
     equivalent: bool = False
+    seen: str = ""
 
     @property
     def killed(self) -> bool:
@@ -142,13 +146,23 @@ def _of_original(original: Original) -> Reading:
     return measured(original.text, run_of(original.config))
 
 
+def on_record(folder: Path | None) -> dict[str, Row]:
+    """Rows of an earlier campaign by what they have seen."""
+    found = {}
+    for plain in [] if folder is None else read_rows(folder):
+        kept = {part.name: plain[part.name] for part in fields(Row) if part.name in plain}
+        row = Row(**{**kept, "mutation": Mutation(**plain["mutation"]), "rules": tuple(plain["rules"])})
+        found[row.seen] = row
+    return found
+
+
 def examine(original: Original, mutation: Mutation, text: str, folder: Path, number: int, whole: bool) -> Row:
     """All stages of one mutant; ``whole`` asks for stage 3 in any case."""
     path = folder / f"mutant_{number}.py"
     path.write_text(text, encoding="utf-8")
     config = run_of(original.config)
     said, open_to_acceptance = screen(path, config)
-    row = Row(original=original.name, config=original.config, mutation=mutation, static=said)
+    row = Row(original=original.name, config=original.config, mutation=mutation, static=said, seen=seen(text))
     if open_to_acceptance:
         with _ORACLE:  # it seeds the global generators
             reading = measured(text, config)
@@ -180,19 +194,28 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, help="folder for mechanisms.json and mechanisms.md")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what is on record in --out of the same texts and code"
+    )
     arguments = parser.parse_args()
     began = time.process_time()
-    settings = {name: value for name, value in vars(arguments).items() if name not in {"out", "jobs"}}
+    settings = {name: value for name, value in vars(arguments).items() if name not in {"out", "jobs", "resume"}}
     chosen = sampled(originals(arguments.only), arguments.sample, arguments.seed)
     chosen = [item for item in chosen if arguments.operator in item[1].operator]
     if not chosen:
         parser.error("no mutant is left")
     whole = set(random.Random(arguments.seed + 1).sample(range(len(chosen)), min(arguments.whole, len(chosen))))
+    known = on_record(arguments.out) if arguments.resume else {}
+
+    def row_of(number: int, folder: Path) -> Row:
+        original, mutation, text = chosen[number]
+        row = known.get(seen(text))
+        if row is not None and (row.verdict or number not in whole):
+            return row
+        return examine(original, mutation, text, folder, number, number in whole)
+
     with tempfile.TemporaryDirectory(prefix="mutants-") as name, ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = [
-            pool.submit(examine, original, mutation, text, Path(name), number, number in whole)
-            for number, (original, mutation, text) in enumerate(chosen)
-        ]
+        futures = [pool.submit(row_of, number, Path(name)) for number in range(len(chosen))]
         rows = []
         for number, future in enumerate(futures):
             rows.append(row := future.result())

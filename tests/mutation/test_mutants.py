@@ -2,13 +2,17 @@
 
 import ast
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tests.mutation.code_mutants import ROOT, mutants, mutated
 from tests.mutation.dpaudit import known_survivors
+from tests.mutation.mechanisms import Row, on_record
+from tests.mutation.operators import Mutation
 from tests.mutation.record import Record
+from tests.mutation.report import seen, write_report
 from tests.mutation.tests_of import TESTS
 from tests.mutation.unaffected import _imports
 
@@ -76,3 +80,14 @@ def test_an_import_is_found_however_it_is_written() -> None:
     assert {"dpaudit", "dpaudit.gate", "dpaudit.contract", "dpaudit.contract.Bracket"} <= found
     package = set(_imports("dpaudit.gate", ROOT / "dpaudit" / "gate" / "__init__.py"))
     assert {"dpaudit.gate.decision", "dpaudit.gate.layers"} & package
+
+
+def test_a_campaign_on_mechanisms_goes_on_from_what_it_wrote(tmp_path: Path) -> None:
+    mutation = Mutation(operator="guard", position=3, variant=0, line=7, what="no small constant")
+    row = Row(
+        original="a.py", config="default", mutation=mutation, static="DPA101: no", rules=("DPA101",), seen=seen("text")
+    )
+    write_report(tmp_path, [{**asdict(row), "killed": row.killed, "wrong": row.wrong}], {"seed": 1}, drawn=2)
+    assert on_record(tmp_path) == {seen("text"): row}
+    assert seen("text") != seen("other text")
+    assert on_record(tmp_path / "nowhere") == on_record(None) == {}
