@@ -63,6 +63,27 @@ def test_pair_bounds_the_curve(curve, reach, size, build):
     assert np.abs(difference[away]).max() < 0.02 * curve.excess(epsilons).max()
 
 
+COARSE = [
+    (RemoveCurve(q=0.3, mu=1.0), 6.0, 9), (RemoveCurve(q=0.3, mu=1.0), 6.0, 23), (RemoveCurve(q=0.9, mu=3.0), 9.0, 14),
+    (RemoveCurve(q=0.05, mu=4.0), 20.0, 17), (ReplaceCurve(q=0.4, mu=1.2), 6.0, 11), (ReplaceCurve(q=0.9, mu=2.0), 9.0, 20),
+    (SwapCurve(q=0.5, mu=2.4), 9.0, 15), (SwapCurve(q=0.5, mu=2.4), 40.0, 15),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("curve", "reach", "size"), COARSE, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("build", [pessimistic, optimistic])
+def test_pairs_on_the_coarsest_grids_are_sound_too(curve, reach, size, build):
+    """A few cells, so that a line on the wrong side shows in the second digit; every part of every cell is looked at."""
+    below = build is optimistic
+    grid = grid_for(curve, reach, size, below=below)
+    pair = build(curve, grid)
+    epsilons = np.linspace(1.2 * grid.start, 1.1 * grid.losses[-1], 4001)
+    difference = excess_of(pair, epsilons) - curve.excess(epsilons)
+    assert difference.max() <= 1e-14 if below else difference.min() >= -1e-14
+    assert pair.masses.min() > -1e-14
+    assert pair.masses.sum() + pair.at_infinity == pytest.approx(1, abs=1e-13)
+
+
 @pytest.mark.parametrize(("curve", "reach", "size"), CASES, ids=lambda value: str(value)[:40])
 def test_masses_are_probabilities(curve, reach, size):
     for build in (pessimistic, optimistic):

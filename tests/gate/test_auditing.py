@@ -253,3 +253,4 @@ def test_attacks_are_kept_and_said_to_be_taken_at_their_word(
     assert len(asked) == 1
     (told,) = stage.asked[1][3]["told"]
     assert told.rerun == "dpaudit attack mechanism.py"
+    assert auditing.ASSUMED not in stage.audit().assumptions

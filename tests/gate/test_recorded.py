@@ -122,7 +122,8 @@ def test_any_refutation_rejects_and_no_heuristic_does(stage: SimpleNamespace, so
         ((1.0, None), (None, 0.5), 0, None),
         ((1.0, 1.00000999), (1.0, 1.0), 0, None),
         ((1.0, 1.00001001), (1.0, 1.0), 1, 1),
-        ((1.0, 2.0, 3.0, 1.0), (1.0, 1.0, 2.0, 0.9), 3, 1),
+        ((1.0 * (1 + 1e-5),), (1.0,), 0, None),
+        ((1.0, 3.0, 2.0, 1.0), (1.0, 2.0, 1.0, 0.9), 3, 2),
         ((1.0, 9.0), (0.0, 1.0), 2, 0),
         ((float("nan"), 1.0), (1.0, 1.0), 1, 0),
     ],
@@ -137,6 +138,11 @@ def test_less_noise_than_was_reported_is_a_finding_at_the_widest_step(
         assert (one.evidence["step"], one.evidence["steps"]) == (widest, steps)
         assert f"at {steps} of {len(reported)} steps" in one.message
         assert one.evidence["measured"] == measured[widest]  # type: ignore[index]
+
+
+def test_a_record_that_tells_of_other_steps_than_it_measured_is_an_error(stage: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        audited(measurement((1.0, 1.0), (1.0,)))
 
 
 def test_a_finding_of_an_attack_is_told_by_its_command() -> None:
