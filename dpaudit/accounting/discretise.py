@@ -130,6 +130,10 @@ def optimistic(curve: PrivacyCurve, grid: Grid) -> LossMasses:
     slopes of y with weights gamma_{j+1} - gamma_j, and the map is non-expansive in sup norm. The tangent touches at
     the middle of the cell, except in the two outermost cells, where it passes just above the trivial line at the outer
     knot (``_steepest``).
+
+    The trivial curve is straight within a cell unless loss 0 lies inside it. If it does, and no tangent there lies above the
+    trivial curve at both knots, no pair on this grid is below f; the pair is then one of the grid shifted to have a knot at 0,
+    as ``pair.grid`` says. A grid that has one is never shifted.
     """
     middles = grid.losses[:-1] + grid.step / 2
     value, slope = _over_line(curve, middles, np.arange(len(middles)) < grid.pivot)
@@ -145,6 +149,8 @@ def optimistic(curve: PrivacyCurve, grid: Grid) -> LossMasses:
     at_right[:start] = at_left[:start] = 0.0
     at_right[end + 1 :] = at_left[end + 1 :] = 0.0
     at_left[start], at_right[start] = 0.0, _steepest(curve, grid, start, outer=0)
+    if start == pivot - 1 and grid.losses[start] < 0 < grid.losses[pivot] and not at_right[start] > 0:
+        return optimistic(curve, Grid(start=-grid.step * pivot, step=grid.step, size=grid.size))
     at_left[end], at_right[end] = _steepest(curve, grid, end, outer=1), 0.0
     knots = np.zeros(grid.size)  # 0 at both ends: nothing is put at infinity
     knots[1:-1] = np.minimum(at_right[:-1], at_left[1:])

@@ -72,12 +72,12 @@ def rows_of(family: StepFamily, schedule: Schedule, grid: Grid, *, from_above: b
     elif grid.start != family.least_loss:
         pairs = [optimistic(curve, grid) for curve in curves]
     else:
-        starts = np.array([inner_anchor(curve, grid.start, grid.step) for curve in curves])
-        shifts = starts - grid.start
+        starts = [inner_anchor(curve, grid.start, grid.step) for curve in curves]
         pairs = [
-            optimistic(curve, Grid(start=float(start), step=grid.step, size=grid.size))
+            optimistic(curve, Grid(start=start, step=grid.step, size=grid.size))
             for curve, start in zip(curves, starts, strict=True)
         ]
+        shifts = np.array([pair.grid.start for pair in pairs]) - grid.start
     return Steps(
         grid=grid,
         masses=np.stack([pair.masses for pair in pairs]),

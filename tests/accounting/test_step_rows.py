@@ -105,7 +105,7 @@ def test_rows_are_the_pairs_of_their_levels(family, grid, from_above):
             optimistic(curve, Grid(start=start, step=grid.step, size=grid.size))
             for curve, start in zip(curves, starts, strict=True)
         ]
-        shifts = [start - grid.start for start in starts]
+        shifts = [pair.grid.start - grid.start for pair in pairs]
     else:
         pairs, shifts = [optimistic(curve, grid) for curve in curves], None
     np.testing.assert_array_equal(made.masses, np.stack([pair.masses for pair in pairs]))
