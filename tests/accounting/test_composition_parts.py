@@ -24,6 +24,7 @@ from dpaudit.accounting.discretise import Grid
 from dpaudit.accounting.step_family import PairKind, StepFamily
 from dpaudit.accounting.step_rows import rows_of, steps_of
 from dpaudit.accounting.steps import Steps
+from dpaudit.contract import AuditBrokenError
 
 GRID = Grid(start=-0.6, step=0.2, size=9)
 MASSES = np.array([
@@ -97,28 +98,51 @@ def test_the_window_is_that_of_the_best_trial_of_chernoff():
 
 def test_an_envelope_counts_for_at_least_nothing_between_minus_one_and_zero():
     """There the exact moments are at most 1, so at most 0 in the logarithm; those of an envelope may be less than exact."""
-    light = dataclasses.replace(STEPS, masses=MASSES * 0.5, counts=np.array([3.0, 2.0]))
-    behind = dataclasses.replace(STEPS, envelope=light, weights=np.eye(2))
-    theta = 0.4
+    theta, counts = 0.4, np.array([300.0, 200.0])
+    light = dataclasses.replace(STEPS, masses=MASSES * 0.99, counts=counts)
+    behind = dataclasses.replace(STEPS, envelope=light, weights=np.eye(2), counts=counts)
     base = float(light.log_moments(np.array([theta]))[0])
-    assert _window(behind, theta, base)[0] == 0  # nothing below 0 is left out on the word of too light an envelope
-    lowered = _window(dataclasses.replace(light), theta, base)
-    assert lowered[1] == _window(behind, theta, base)[1]
+    lows = []
+    for steps, spared in ((light, False), (behind, True)):
+        ends = []
+        for shift in np.exp(np.linspace(math.log(1e-4), math.log(300), 48)):
+            moment = float(light.log_moments(np.array([theta - shift]))[0])
+            if spared and -1 < theta - shift < 0:
+                moment = max(moment, 0.0)
+            ends.append((moment - base + math.log(2e11)) / -shift)
+        low, _ = _window(steps, theta, base)
+        assert low == math.floor((max(ends) + 500 * 0.6) / 0.2)
+        lows.append(low)
+    assert 0 < lows[1] < lows[0]
 
 
 def test_a_window_beyond_the_limits_is_refused_with_its_excess(monkeypatch):
-    base = float(STEPS.log_moments(np.array([1.0]))[0])
-    low, high = _window(STEPS, 1.0, base)
+    many = dataclasses.replace(STEPS, counts=np.array([300.0, 200.0]))
+    base = float(many.log_moments(np.array([0.3]))[0])
+    low, high = _window(many, 0.3, base)
+    assert 0 < low < high
     for name, value in (("_MAX_WINDOW", high - low), ("_MAX_WORK", 2 * (high - low) + 1)):
         with monkeypatch.context() as patch:
             patch.setattr(composition, name, value)
             with pytest.raises(WindowError, match=f"{high - low} cells exceed the limit of {high - low}") as caught:
-                _window(STEPS, 1.0, base)
+                _window(many, 0.3, base)
             assert caught.value.excess == 1.0
             patch.setattr(composition, name, value + 2)
-            assert _window(STEPS, 1.0, base) == (low, high)
+            assert _window(many, 0.3, base) == (low, high)
     assert WindowError(30, 20).excess == 1.5
     assert isinstance(WindowError(30, 20), OverflowError)
+
+
+def test_a_law_that_is_no_number_breaks_the_audit():
+    broken = dataclasses.replace(STEPS, masses=np.where(MASSES == 0.3, np.nan, MASSES))
+    with pytest.raises(AuditBrokenError, match="the transform is not finite"):
+        _tilted_law(broken, 0.5, STEPS.row_log_moments(0.5), 41)
+
+
+def test_rows_that_all_count_twice_are_squared():
+    twice = dataclasses.replace(STEPS, weights=np.eye(2), counts=np.array([2.0, 2.0]))
+    found, _ = _tilted_law(twice, 0.5, STEPS.row_log_moments(0.5), 41)
+    np.testing.assert_allclose(found[:33], tilted_law(dataclasses.replace(STEPS, counts=twice.counts), 0.5), atol=1e-15)
 
 
 @pytest.mark.parametrize("size", [41, 50, 16])
@@ -208,6 +232,14 @@ def test_the_guess_is_placed_where_the_mass_to_the_right_falls_to_delta():
         placed = _place(knots, law, base, theta, 0.5, math.log(delta))
         index = round((placed + 3.0) / 0.2)
         assert plain[index + 1 :].sum() > delta >= plain[index + 2 :].sum() or placed == 0.0
+        # neither a knot that is far off nor a place far from 0 changes that
+        far, nothing = np.concatenate([[-700.0], knots]), np.concatenate([[1e-20], law])
+        assert _place(far, nothing, base, theta, 0.5, math.log(delta)) == placed
+        moved = _place(knots + 400, law, base + theta * 400, theta, 400.5, math.log(delta))
+        assert plain[round((moved - 397) / 0.2) + 1 :].sum() > delta >= plain[round((moved - 397) / 0.2) + 2 :].sum()
+    assert (
+        _place(knots + 400, law, base + theta * 400, theta, 400.5, 1.0) == 397.0
+    )  # no mass exceeds it: the first knot
     assert _place(knots, law, base, theta, 0.5, math.log(0.999)) == 0.0  # never below 0
     assert _place(knots, law, base, theta, 1e6, math.log(1e-3)) == 1e6  # no knot near: as it was
     assert _place(knots, law, base, theta, 0.5, 1.0) == 0.0  # no mass exceeds it
@@ -241,7 +273,14 @@ def test_a_composition_is_its_definition_within_its_error(steps, log_delta):
 REMOVE = StepFamily(q=0.05, kind=PairKind.REMOVE)
 ANCHORED = Grid(start=math.log1p(-0.05), step=0.02, size=300)
 LEVELS = tuple((0.9 + k / 250, 1 + k % 2) for k in range(100))
+WIDE = Steps(
+    grid=Grid(start=-300.0, step=5.0, size=121), masses=np.exp(-((np.arange(-60, 61) / 16) ** 2) / 2)[None] / 40.1,
+    counts=np.array([6.0]), infinity=0.0, minus_infinity=0.0, rounding=1e-15,
+)  # fmt: skip
+NOISY = dataclasses.replace(STEPS, masses=np.where(MASSES == 0.01, -1e-3, MASSES))
 CASES = {
+    "wide": WIDE,
+    "noisy": NOISY,
     "plain": STEPS,
     "shifted": SHIFTED,
     "above": rows_of(REMOVE, ((0.9, 30), (1.3, 70)), ANCHORED, from_above=True),
@@ -257,7 +296,8 @@ def summary(name):
     third = len(found.losses) // 3
     return (
         float(found.losses[0]), float(found.losses[-1]), float(len(found.losses)), found.reference,
-        float(found.above[third]), float(found.above_q[third]), float(found.error[third]), float(found.error[-1]),
+        float(found.above[third]), float(found.above_q[third]), float(found.error[third]),
+        float(found.error[-1]), float(found.error[0]),
     )  # fmt: skip
 
 
@@ -268,6 +308,28 @@ def test_windows_and_errors_are_as_ever(name):
 
 
 RECORDED = {
+    "wide": (
+        240.0,
+        1425.0,
+        238.0,
+        825.0,
+        0.0005524550582262128,
+        1.0700858236829113e76,
+        1.1505693478927768e-13,
+        1.0000258085444966e-15,
+        2.395193917410693e-10,
+    ),
+    "noisy": (
+        -2.2,
+        5.6,
+        40.0,
+        2.8000000000000007,
+        0.28287110599119036,
+        1.9288684914869294,
+        1.2280784355858198e-09,
+        1.000039902183106e-15,
+        0.00021544565916508716,
+    ),
     "plain": (
         -2.4,
         5.4,
@@ -277,6 +339,7 @@ RECORDED = {
         4.938331652043398,
         2.655776875549636e-09,
         1.0005629843211088e-15,
+        0.00018240519994681113,
     ),
     "shifted": (
         -2.17,
@@ -287,6 +350,7 @@ RECORDED = {
         4.938331652043398,
         2.655776875549636e-09,
         1.0005629843211088e-15,
+        0.00018240519994681113,
     ),
     "above": (
         -2.309329438755054,
@@ -297,6 +361,7 @@ RECORDED = {
         2.4410377752872023e-09,
         1.5015809930047506e-13,
         1.5e-13,
+        4.5670670583833374e-08,
     ),
     "below": (
         -2.185945649020651,
@@ -307,6 +372,7 @@ RECORDED = {
         1.1881851640981462e-09,
         6.001095879884042e-13,
         6.000000000000133e-13,
+        3.165797819324824e-08,
     ),
     "interpolated": (
         -2.9139941581325806,
@@ -317,6 +383,7 @@ RECORDED = {
         5.401655610955428e-07,
         7.18048546114849e-13,
         7.130073523617039e-13,
+        1.4561434574513943e-06,
     ),
     "mirrored": (
         -1.9260058418675499,
@@ -327,6 +394,7 @@ RECORDED = {
         1.9181639077816954,
         1.4963807848124983e-08,
         7.130073523743573e-13,
+        0.5532954805720052,
     ),
 }
-"""First and last knot, their number, the reference; at the third the P-mass, the Q-mass and the error; the last error."""
+"""First and last knot, their number, the reference; at the third P-mass, Q-mass and error; the last error and the first."""
