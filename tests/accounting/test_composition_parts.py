@@ -277,7 +277,7 @@ WIDE = Steps(
     grid=Grid(start=-300.0, step=5.0, size=121), masses=np.exp(-((np.arange(-60, 61) / 16) ** 2) / 2)[None] / 40.1,
     counts=np.array([6.0]), infinity=0.0, minus_infinity=0.0, rounding=1e-15,
 )  # fmt: skip
-NOISY = dataclasses.replace(STEPS, masses=np.where(MASSES == 0.01, -1e-3, MASSES))
+NOISY = dataclasses.replace(STEPS, masses=MASSES + np.array([0.02, *[0.0] * 7, -0.03]))
 CASES = {
     "wide": WIDE,
     "noisy": NOISY,
@@ -288,6 +288,17 @@ CASES = {
     "interpolated": steps_of(REMOVE, LEVELS, ANCHORED, 3.0, from_above=True),
     "mirrored": steps_of(REMOVE, LEVELS, ANCHORED, 3.0, from_above=True).reversed(),
 }
+
+
+def test_the_noise_of_interpolation_is_relative_to_the_least_norm_of_any_row(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        composition, "_interpolation_noise", lambda steps, theta, least: seen.append((theta, least)) or 0.0
+    )
+    compose(CASES["interpolated"], math.log(1e-5))
+    ((theta, least),) = seen
+    rows = CASES["interpolated"].weights @ CASES["interpolated"].masses
+    assert least == pytest.approx(min(np.log(rows @ np.exp(theta * ANCHORED.losses))), rel=1e-9, abs=0.0)
 
 
 def summary(name):
@@ -320,15 +331,15 @@ RECORDED = {
         2.395193917410693e-10,
     ),
     "noisy": (
-        -2.2,
-        5.6,
+        -2.6,
+        5.200000000000001,
         40.0,
-        2.8000000000000007,
-        0.28287110599119036,
-        1.9288684914869294,
-        1.2280784355858198e-09,
-        1.000039902183106e-15,
-        0.00021544565916508716,
+        3.0,
+        0.41618724570000054,
+        5.165248376732198,
+        9.194523814731565e-09,
+        1.1928863735647143e-15,
+        0.0002659121122542556,
     ),
     "plain": (
         -2.4,
