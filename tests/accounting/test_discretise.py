@@ -66,7 +66,8 @@ def test_pair_bounds_the_curve(curve, reach, size, build):
 COARSE = [
     (RemoveCurve(q=0.3, mu=1.0), 6.0, 9), (RemoveCurve(q=0.3, mu=1.0), 6.0, 23), (RemoveCurve(q=0.9, mu=3.0), 9.0, 14),
     (RemoveCurve(q=0.05, mu=4.0), 20.0, 17), (ReplaceCurve(q=0.4, mu=1.2), 6.0, 11), (ReplaceCurve(q=0.9, mu=2.0), 9.0, 20),
-    (SwapCurve(q=0.5, mu=2.4), 9.0, 15), (SwapCurve(q=0.5, mu=2.4), 40.0, 15),
+    (SwapCurve(q=0.5, mu=2.4), 9.0, 15), (SwapCurve(q=0.5, mu=2.4), 40.0, 15), (RemoveCurve(q=0.18, mu=0.12), 1.064, 28),
+    (RemoveCurve(q=0.45, mu=0.14), 9.72, 20),
 ]  # fmt: skip
 
 
@@ -82,6 +83,38 @@ def test_pairs_on_the_coarsest_grids_are_sound_too(curve, reach, size, build):
     assert difference.max() <= 1e-14 if below else difference.min() >= -1e-14
     assert pair.masses.min() > -1e-14
     assert pair.masses.sum() + pair.at_infinity == pytest.approx(1, abs=1e-13)
+
+
+def test_pairs_on_grids_at_random_are_sound_too():
+    rng = np.random.default_rng(3)
+    for _ in range(150):
+        kind = [RemoveCurve, ReplaceCurve, SwapCurve][rng.integers(3)]
+        curve = kind(q=float(10 ** rng.uniform(-3, -0.01)), mu=float(10 ** rng.uniform(-1, 0.8)))
+        grid = grid_for(curve, 10 ** rng.uniform(-1.5, 1.0), int(rng.integers(7, 40)), below=True)
+        if grid.size < grid.pivot + 3:
+            continue
+        epsilons = np.linspace(1.2 * grid.start, min(6.0, 1.1 * grid.losses[-1]), 401)
+        assert (excess_of(optimistic(curve, grid), epsilons) <= curve.excess(epsilons) + 1e-13).all()
+
+
+@pytest.mark.parametrize("curve", [RemoveCurve(q=0.6, mu=1.0), ReplaceCurve(q=0.5, mu=1.0), SwapCurve(q=0.5, mu=1.0)])
+def test_a_tangent_at_loss_zero_itself_is_below_the_curve(curve):
+    """The middle of the second cell is 0 to the last digit, where the line that excess is counted over changes."""
+    grid = Grid(start=-0.75, step=0.5, size=14)
+    assert grid.losses[1] + grid.step / 2 == 0.0
+    epsilons = np.linspace(-1.5, 6.0, 2001)
+    assert (excess_of(optimistic(curve, grid), epsilons) <= curve.excess(epsilons) + 1e-14).all()
+
+
+def test_where_no_pair_on_the_grid_is_below_the_curve_a_knot_is_put_at_zero():
+    curve = RemoveCurve(q=1e-3, mu=0.1)  # next to nothing, beside cells of a tenth around -0.15, -0.05 and 0.05
+    for start, pivot in ((-0.15, 2), (-0.05, 1)):
+        pair = optimistic(curve, Grid(start=start, step=0.1, size=30))
+        assert (pair.grid.start, pair.grid.losses[pivot], pair.grid.size) == (-0.1 * pivot, 0.0, 30)
+        epsilons = np.linspace(-0.3, 1.0, 1001)
+        assert (excess_of(pair, epsilons) <= curve.excess(epsilons) + 1e-15).all()
+    kept = Grid(start=-0.2, step=0.1, size=30)
+    assert optimistic(curve, kept).grid == kept
 
 
 @pytest.mark.parametrize(("curve", "reach", "size"), CASES, ids=lambda value: str(value)[:40])
