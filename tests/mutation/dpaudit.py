@@ -44,7 +44,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for dpaudit.json and dpaudit.md, added to what is there")
     parser.add_argument("--resume", action="store_true", help="leave out what is on record in --out")
-    parser.add_argument("--survivors", action="store_true", help="only those that survived on the record in --out")
+    parser.add_argument(
+        "--survivors", action="store_true", help="only those that survived, unexplained, on record in --out"
+    )
     arguments = parser.parse_args()
     parts = arguments.only.split(",")
     chosen = [module for module in TESTS if any(part in module for part in parts)]
@@ -113,7 +115,7 @@ def _slow(
 def _wanted(record: Record, mutant: Mutant, resume: bool, survivors: bool) -> bool:
     row = record.of(mutant)
     if survivors:
-        return row is not None and not row["killed_by"]
+        return row is not None and not row["killed_by"] and not record.explained(mutant)
     return row is None or not resume
 
 

@@ -31,6 +31,10 @@ class Record:
         """What is on record of it."""
         return self._rows.get((mutant.module, mutant.position, mutant.variant))
 
+    def explained(self, mutant: Mutant) -> bool:
+        """Whether it is known to be equivalent."""
+        return bool(self._known.get(mutant.key))
+
     def add(self, mutant: Mutant, *, killed_by: str, mutants_in_all: int) -> bool:
         """Put it on record; whether it is a survivor that nobody has explained."""
         row = {
@@ -39,7 +43,7 @@ class Record:
             "source": source_hash(mutant.module),
         }  # fmt: skip
         self._rows[mutant.module, mutant.position, mutant.variant] = row
-        return not killed_by and not self._known.get(mutant.key)
+        return not killed_by and not self.explained(mutant)
 
     def write(self) -> None:
         """Both files, of everything on record."""
