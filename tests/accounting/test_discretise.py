@@ -106,6 +106,15 @@ def test_a_tangent_at_loss_zero_itself_is_below_the_curve(curve):
     assert (excess_of(optimistic(curve, grid), epsilons) <= curve.excess(epsilons) + 1e-14).all()
 
 
+def test_a_tangent_at_loss_zero_is_as_steep_as_the_curve():
+    """The same with cells of an eighth: it touches, so nothing near 0 is farther away than second order in the cell."""
+    curve, grid = RemoveCurve(q=0.6, mu=1.0), Grid(start=-0.8125, step=0.125, size=60)
+    assert grid.losses[6] + grid.step / 2 == 0.0
+    epsilons = np.linspace(-1.0, 6.0, 2001)
+    difference = excess_of(optimistic(curve, grid), epsilons) - curve.excess(epsilons)
+    assert -0.002 < difference.min() < difference.max() < 1e-14
+
+
 def test_where_no_pair_on_the_grid_is_below_the_curve_a_knot_is_put_at_zero():
     curve = RemoveCurve(q=1e-3, mu=0.1)  # next to nothing, beside cells of a tenth around -0.15, -0.05 and 0.05
     for start, pivot in ((-0.15, 2), (-0.05, 1)):
