@@ -104,7 +104,12 @@ def test_the_search_ends_inside_the_window(name, target):
 
 def test_the_search_asks_for_the_same_points_as_ever():
     """As recorded: the sum of the logarithms of all points, which any change of the steps moves."""
-    found = {name: math.fsum(math.log(x) for x in searched(cost, 1.9)[1]) for name, cost in COSTS.items()}
+    costs = {
+        **COSTS,
+        "jump": lambda x: 2.0 if x < 1.7 else 1.0,
+        "jump to nothing": lambda x: math.inf if x < 0.3 else 0.0,
+    }
+    found = {name: math.fsum(math.log(x) for x in searched(cost, 1.9)[1]) for name, cost in costs.items()}
     assert found == pytest.approx(RECORDED, rel=1e-9)
 
 
@@ -115,6 +120,8 @@ RECORDED = {
     "infinite at first": 1.0158085493209605,
     "nothing later": 1.0347242936926966,
     "flat": 1.9706567401302522,
+    "jump": 17.405003787297023,
+    "jump to nothing": -41.59932558899745,
 }
 
 
