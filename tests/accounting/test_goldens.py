@@ -65,6 +65,12 @@ def test_the_invalid_formula_is_reproduced(row):
     assert claimed == pytest.approx(row["benchmark_epsilon"], abs=5e-4)
 
 
+def test_the_invalid_formula_is_searched_up_to_a_sigma_of_100_and_down_to_a_hundredth():
+    for target, end in ((1e-9, 100.0), (1e9, 0.01)):
+        sigma = benchmark_calibrate(target_epsilon=target, delta=DELTA, sampling_probability=0.5, steps=1000)
+        assert sigma == pytest.approx(end, abs=1e-3)
+
+
 def test_the_invalid_formula_claims_less_than_a_proved_lower_end():
     trace = EventTrace(cell=Cell(), sampling_probability=256 / 60000, sigmas=(0.2385,) * 1170)
     claimed = benchmark_epsilon(sampling_probability=256 / 60000, sigma=0.2385, steps=1170, delta=DELTA)
