@@ -44,7 +44,7 @@ def test_calibration_of_a_benchmark_run_takes_seconds():
 
 
 def test_zero_noise_cannot_be_mended():
-    trace = EventTrace(cell=Cell(), sampling_probability=0.1, sigmas=(1.0, 0.0))
+    trace = EventTrace(cell=Cell(), sampling_probability=0.1, sigmas=(2.0, 0.0))
     assert honest_noise_factor(trace, 3.0, 1e-5) == math.inf
 
 
@@ -153,6 +153,20 @@ def test_a_start_that_is_in_the_window_already_is_taken_unless_less_is_enough():
 def test_the_factor_of_what_has_too_much_noise_is_below_one_and_ends_at_the_smallest():
     asked = EventTrace(cell=Cell(), sampling_probability=1.0, sigmas=(1e9,))
     assert honest_noise_factor(asked, 3.0, 1e-5) == 1e-3
+
+
+def test_noise_that_meets_the_target_already_is_kept_to_the_last_digit():
+    target = gaussian_epsilon(1.0, 1e-5)[1] * (1 + 5e-4)
+    facts = {"cell": Cell(), "sampling_probability": 1.0}
+    found = calibrate_noise_multiplier(target_epsilon=target, delta=1e-5, steps=1, **facts)
+    assert found.noise_multiplier == 1.0
+    assert honest_noise_factor(EventTrace(sigmas=(1.0,), **facts), target, 1e-5) == 1.0
+
+
+@pytest.mark.parametrize("target", [0.0, -1.0, math.nan, math.inf])
+def test_no_factor_is_given_for_an_impossible_target(target):
+    with pytest.raises(UsageError, match="target epsilon must be positive and finite"):
+        honest_noise_factor(EventTrace(cell=Cell(), sampling_probability=1.0, sigmas=(1.0,)), target, 1e-5)
 
 
 @pytest.mark.parametrize("steps", [0, -1])

@@ -52,6 +52,8 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/accounting/test_calibrate.py::test_a_start_that_is_in_the_window_already_is_taken_unless_less_is_enough",
         "tests/accounting/test_calibrate.py::test_the_factor_of_what_has_too_much_noise_is_below_one_and_ends_at_the_smallest",
         "tests/accounting/test_calibrate.py::test_no_step_is_refused",
+        "tests/accounting/test_calibrate.py::test_noise_that_meets_the_target_already_is_kept_to_the_last_digit",
+        "tests/accounting/test_calibrate.py::test_no_factor_is_given_for_an_impossible_target",
         "tests/accounting/test_calibrate.py::test_one_step_without_sampling_is_the_exact_gaussian",
         "tests/accounting/test_calibrate.py::test_zero_noise_cannot_be_mended",
         "tests/accounting/test_calibrate.py::test_an_honest_trace_may_shrink_its_noise",
