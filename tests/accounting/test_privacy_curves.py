@@ -208,8 +208,8 @@ def test_gaussian_edges():
 
 
 def exact_excess(curve, epsilon):
-    """The excess by 60 digits: the region of either sign is a half line, whose end is solved for in e^(mu x)."""
-    with mpmath.workdps(60):
+    """The excess by many digits: the region of either sign is a half line, whose end is solved for in e^(mu x)."""
+    with mpmath.workdps(60 + int(curve.mu**2)):
         q, mu, gamma = mpmath.mpf(curve.q), mpmath.mpf(curve.mu), mpmath.exp(mpmath.mpf(epsilon))
         if isinstance(curve, RemoveCurve):
             ratio = (gamma - 1 + q) / q
@@ -228,7 +228,7 @@ def exact_excess(curve, epsilon):
 @pytest.mark.parametrize("kind", [RemoveCurve, ReplaceCurve])
 def test_curves_to_the_digits_that_are_promised(kind):
     """1e-14 of the scale everywhere, either side of 0, for little and for much noise."""
-    for q, mu in ((1e-6, 0.3), (0.004, 1.5), (0.3, 0.05), (0.7, 4.0), (0.999, 9.0), (1.0, 0.8)):
+    for q, mu in ((1e-6, 0.3), (0.004, 1.5), (0.3, 0.05), (0.7, 4.0), (0.999, 9.0), (1.0, 0.8), (0.01, 30.0)):
         curve = kind(q=q, mu=mu)
         at = np.array([-30.0, -2.0, -0.3, -1e-3, -1e-9, 0.0, 1e-9, 1e-3, 0.3, 2.0, 30.0, 200.0])
         found = curve.excess(at)
@@ -246,6 +246,15 @@ def test_slopes_far_out_are_those_of_the_tails(curve):
             width = mpmath.mpf("1e-15")
             slope = float((exact_excess(inner, epsilon + width) - exact_excess(inner, epsilon - width)) / (2 * width))
         assert float(curve.derivative(np.array([epsilon]))[0]) == pytest.approx(slope, rel=1e-6, abs=0.0)
+
+
+@pytest.mark.parametrize("curve", [RemoveCurve(q=0.3, mu=1.0), ReplaceCurve(q=0.3, mu=1.0), SwapCurve(q=0.3, mu=1.0)])
+def test_at_loss_zero_the_slope_is_that_from_the_left(curve):
+    """There what excess is counted over changes its slope by 1, and discretisation takes the left one. A swap has a kink."""
+    at, before, after = curve.derivative(np.array([0.0, -1e-12, 1e-12]))
+    assert at == pytest.approx(before, rel=1e-9)
+    kink = 0.268047 if isinstance(curve, SwapCurve) else 0.0
+    assert before - after == pytest.approx(1.0 - kink, abs=1e-6)
 
 
 def test_the_scale_bounds_the_curve_and_is_reached():
