@@ -143,6 +143,8 @@ def test_renyi_keeps_few_sigmas_as_they_are():
     assert _rounded_down([2.0, 1.0, 1.0001, 1.0]) == [(1.0, 2), (1.0001, 1), (2.0, 1)]
     assert _rounded_down([1.5] * 3) == [(1.5, 3)]
     assert _rounded_down([]) == []
+    levels = [1.0 + number / 100 for number in range(256)]
+    assert _rounded_down(levels) == [(sigma, 1) for sigma in levels]
 
 
 @pytest.mark.parametrize("delta", [-0.1, 1.1, math.nan])
@@ -185,6 +187,9 @@ def test_missing_facts_are_named():
         epsilon_bracket(trace(0.1, (1.0,), Relation.ZERO_OUT, Sampler.SHUFFLE, batch_size=1, dataset_size=10), DELTA)
     with pytest.raises(UsageError, match="dataset_size and batch_size"):
         epsilon_bracket(trace(0.1, (1.0,), Relation.ZERO_OUT, Sampler.TRUNCATED_POISSON), DELTA)
+    for facts in ({"batch_size": 10}, {"dataset_size": 100}):
+        with pytest.raises(UsageError, match="dataset_size and batch_size"):
+            epsilon_bracket(trace(0.1, (1.0,), Relation.ZERO_OUT, Sampler.TRUNCATED_POISSON, **facts), DELTA)
     fixed = trace(0.2, (1.0,), Relation.REPLACE_ONE, Sampler.FIXED_SIZE, batch_size=10, dataset_size=100)
     with pytest.raises(UsageError, match=r"q must be 0\.1"):
         epsilon_bracket(fixed, DELTA)
