@@ -6,7 +6,7 @@ from dpaudit.contract import RunConfig
 
 
 def configured(arguments: argparse.Namespace) -> RunConfig:
-    """The preset, with the noise and the cell that were asked for.
+    """The preset, with the noise and the cell that were asked for; bound and length too, where a command has those options.
 
     Raises:
         UsageError: unknown preset, or options that do not go together.
@@ -21,4 +21,6 @@ def configured(arguments: argparse.Namespace) -> RunConfig:
         rows=arguments.rows,
         sampler=arguments.sampler,
         nonfinite=arguments.nonfinite,
+        epochs=getattr(arguments, "epochs", None),
+        max_grad_norm=getattr(arguments, "max_grad_norm", None),
     )

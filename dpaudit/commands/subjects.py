@@ -16,7 +16,18 @@ from .targets import expand
 
 Word = TypeVar("Word", bound=StrEnum)
 
-_CLAIM = ("noise_multiplier", "calibration", "layers", "relation", "rows", "sampler", "nonfinite", "form")
+_CLAIM = (
+    "noise_multiplier",
+    "max_grad_norm",
+    "epochs",
+    "calibration",
+    "layers",
+    "relation",
+    "rows",
+    "sampler",
+    "nonfinite",
+    "form",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

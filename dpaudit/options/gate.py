@@ -25,6 +25,15 @@ def add_gate(commands: "Commands[argparse.ArgumentParser]") -> None:
     gate.add_argument(
         "--noise-multiplier", type=not_negative, metavar="X", help="what the constructor gets (default: calibrated)"
     )
+    gate.add_argument(
+        "--max-grad-norm", type=positive_number, metavar="C", help="what the constructor gets, instead of the preset's"
+    )
+    gate.add_argument(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="length of the run, instead of the preset's; of an --opacus factory's run",
+    )
     gate.add_argument("--calibration", choices=list(Calibration), help="the accountant that the claim rests on")
     gate.add_argument("--layers", metavar="A,B", help="layers to run (default: static,properties,empirical,replay)")
     gate.add_argument("--required-layers", metavar="A,B", help="further layers that ACCEPTED needs; they are run")
@@ -74,4 +83,3 @@ def _add_adapters(gate: argparse.ArgumentParser) -> None:
     )
     others.add_argument("--epsilon", type=positive_number, help="budget of an --opacus run (default: what it states)")
     others.add_argument("--delta", type=delta, help="delta of an --opacus run (default: what it states)")
-    others.add_argument("--epochs", type=positive, metavar="N", help="length of an --opacus factory's run")

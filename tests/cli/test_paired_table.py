@@ -12,6 +12,7 @@ import torch
 import harness
 from dpaudit.cli import main
 from dpaudit.commands.paired import judgement, student_interval
+from dpaudit.contract import ExitCode
 
 ACCEPTED = Path(__file__).resolve().parents[2] / "mechanisms" / "accepted"
 
@@ -23,9 +24,10 @@ def run(*words: str) -> int:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two mechanisms with three common seeds, and one of them with a fourth."""
+    """Two mechanisms at one bound with three common seeds, and one of them with a fourth."""
     out = tmp_path_factory.mktemp("runs")
-    words = ("--preset", "digits", "--noise-multiplier", "1.2", "--epochs", "1", "--form", "plain", "--quiet")
+    words = ("--preset", "digits", "--noise-multiplier", "1.2", "--max-grad-norm", "2", "--epochs", "1")
+    words += ("--form", "plain", "--quiet")
     for name, seeds in (("standard_dpsgd", "1,2,3"), ("automatic_clipping", "1,2,3,4")):
         path = str(ACCEPTED / f"{name}.py")
         assert run("train", path, *words, "--seeds", seeds, "--out", str(out)) == 0
@@ -79,6 +81,22 @@ def test_a_learning_rate_is_tuned_like_a_bound(folders: list[str], tmp_path: Pat
         "per_sample_adaptive_clipping": 0.1,
     }
     assert "learning_rate" not in setting["recipe"]
+
+
+def test_the_audit_of_a_run_at_its_own_bound_and_length_stands_in_the_table(folders: list[str], tmp_path: Path) -> None:
+    """A mechanism is audited as it was trained: the epsilon is then the audit's, and its command says bound and length."""
+    words = ("--preset", "digits", "--noise-multiplier", "1.2", "--max-grad-norm", "2", "--epochs", "1", "--quiet")
+    layers = ("--layers", "replay", "--accuracy", "none", "--out", str(tmp_path))
+    assert run("gate", str(ACCEPTED / "standard_dpsgd.py"), *words, *layers) == ExitCode.INCONCLUSIVE
+    (audit,) = json.loads((tmp_path / "report.json").read_text())["audits"]
+    assert (audit["config"]["max_grad_norm"], audit["config"]["epochs"]) == (2.0, 1)
+    assert "--max-grad-norm 2.0 --epochs 1" in audit["command"]
+    out = tmp_path / "table.md"
+    assert run("table", "paired", *folders, str(tmp_path), "--out", str(out)) == 0
+    lines = {
+        line.split(" | ")[0]: line.split(" | ")[5] for line in out.read_text().splitlines() if " | plain | " in line
+    }
+    assert lines == {"| standard_dpsgd": "audit, INCONCLUSIVE", "| automatic_clipping": "reported schedule"}
 
 
 def test_a_baseline_and_common_seeds_are_needed(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
