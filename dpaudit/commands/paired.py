@@ -71,8 +71,9 @@ def paired_table(material: Material, baseline: str) -> tuple[list[str], dict[str
         lines += [*_setting_lines(base), "", *_rows(base, compared, material), ""]
         settings.append(_setting_json(base, compared, material))
     lines += [
-        f"Differences are in percentage points. Intervals: Student's t over seeds, {LEVEL:.0%}; `all together` holds for all "
-        "comparisons of one table at once (Bonferroni). `better` and `worse` are said of the latter alone.",
+        "Differences are in percentage points, over the seeds that both have; accuracies are over all seeds of a row. "
+        f"Intervals: Student's t over seeds, {LEVEL:.0%}; `all together` holds for all comparisons of one table at once "
+        "(Bonferroni). `better` and `worse` are said of the latter alone.",
     ]
     return lines, {
         "schema": "dpaudit.paired/1",

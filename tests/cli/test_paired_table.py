@@ -49,6 +49,7 @@ def test_differences_are_taken_seed_by_seed(folders: list[str], tmp_path: Path) 
     text = (tmp_path / "new" / "table.md").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith("| automatic_clipping |")]
     assert f"| 3 | {statistics.fmean(pairs):+.2f} | [" in line
+    assert "over the seeds that both have; accuracies are over all seeds of a row" in text
     (setting,) = json.loads((tmp_path / "new" / "table.json").read_text())["settings"]
     (compared,) = setting["compared"]
     assert compared["pairs"] == pytest.approx(dict(zip("123", pairs, strict=True)))
