@@ -77,7 +77,8 @@ class Surveyor:
         survey, reader = self.survey, self.reader
         for count, step in enumerate(steps):
             if worked() > self.deadline:
-                survey.notes.append(f"time was up after {count} of {len(steps)} steps; the rest was not read")
+                read = f"time was up after {count} of {len(steps)} steps"
+                survey.notes.append(f"{read}; the rest was not read (a longer --time-limit reads more)")
                 break
             try:
                 self._step(step, search=count in _search_at(len(steps)))

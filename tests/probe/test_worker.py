@@ -65,6 +65,14 @@ def test_a_hang_is_stopped_and_its_line_named(tmp_path, mechanism, config):
     assert result.outcome is Outcome.INCONCLUSIVE
 
 
+def test_steps_that_no_time_was_left_for_are_said_with_what_helps(tmp_path, mechanism, config):
+    text = mechanism("sum(range(500_000))\nreturn [m + self.noise(m) for m in self.mean(grads)]")
+    result = _measured(tmp_path, text, lambda **_: config(epochs=200), time_limit=4.0)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.measured[-1] is None
+    assert any("steps; the rest was not read (a longer --time-limit reads more)" in note for note in result.notes)
+
+
 def test_nothing_secret_reaches_the_candidate_and_its_output_goes_nowhere(
     tmp_path, mechanism, config, monkeypatch, capfd
 ):
