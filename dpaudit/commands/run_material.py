@@ -15,6 +15,7 @@ from dpaudit.contract import (
     UsageError,
 )
 from dpaudit.contract.forms import class_in_form
+from dpaudit.report.figures import lower_end, upper_end
 
 from .records import read_record
 from .training import median_and_mad
@@ -154,7 +155,7 @@ def shown_spread(values: Sequence[float]) -> str:
 
 
 def shown_bracket(bracket: Bracket) -> str:
-    """Both ends; ``?`` where nothing was proved."""
-    lower = "?" if bracket.lower is None else f"{bracket.lower:.2f}"
-    upper = "?" if bracket.upper is None else f"{bracket.upper:.2f}"
+    """Both ends, the lower rounded down and the upper up; ``?`` where nothing was proved."""
+    lower = "?" if bracket.lower is None else lower_end(bracket.lower)
+    upper = "?" if bracket.upper is None else upper_end(bracket.upper)
     return f"[{lower}, {upper}]"

@@ -12,7 +12,8 @@ import torch
 import harness
 from dpaudit.cli import main
 from dpaudit.commands.paired import judgement, student_interval
-from dpaudit.contract import ExitCode
+from dpaudit.commands.run_material import shown_bracket
+from dpaudit.contract import Bracket, ExitCode
 
 ACCEPTED = Path(__file__).resolve().parents[2] / "mechanisms" / "accepted"
 
@@ -123,3 +124,9 @@ def test_the_interval_covers() -> None:
 )
 def test_what_an_interval_shows(interval: tuple[float, float], words: str) -> None:
     assert judgement(interval) == words
+
+
+def test_what_is_printed_of_a_bracket_is_no_tighter_than_the_bracket() -> None:
+    words = {"lower_method": "PLD", "upper_method": "PLD"}
+    assert shown_bracket(Bracket(lower=57.75551, upper=83.12551, **words)) == "[57.755, 83.126]"
+    assert shown_bracket(Bracket(lower=None, upper=2.99784, **words)) == "[?, 2.9979]"
