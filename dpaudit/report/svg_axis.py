@@ -61,7 +61,8 @@ def axis_from_zero(values: Iterable[float]) -> Axis:
 def axis_around(values: Iterable[float]) -> Axis:
     """A linear axis with some room on both sides of ``values``; it need not begin at 0."""
     shown = [max(-_LARGEST, min(value, _LARGEST)) for value in values if math.isfinite(value)] or [0.0]
-    room = max((max(shown) - min(shown)) * 0.15, 1.0)
+    # Never lost in the rounding of very large values.
+    room = max((max(shown) - min(shown)) * 0.15, 1.0, 1e-9 * max(map(abs, shown)))
     low, high = min(shown) - room, max(shown) + room
     return Axis(low=low, high=high, log=False, ticks=linear_ticks(low, high))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dpaudit.contract import Form, UsageError
-from dpaudit.contract.forms import class_in_form, in_form, methods_of
+from dpaudit.contract.forms import class_in_form, cut_into_chunks, in_form, methods_of
 
 TEXT = """import torch
 
@@ -63,3 +63,41 @@ def test_the_text_keeps_its_lines_and_a_name_that_is_taken_is_refused():
         with pytest.raises(UsageError, match=f"already uses the name {name}"):
             in_form(text, "Mine", form)
     assert in_form(TEXT, "Mine", Form.PLAIN) == (TEXT, "Mine")
+
+
+class Counting:
+    """What stands for a chunk of per-sample gradients."""
+
+    def __init__(self, c, z, n_params, dataset_size, batch_size, epochs, target_epsilon, target_delta):
+        self.chunks = []
+
+    def begin_step(self, step, epoch):
+        self.chunks = []
+
+    def accumulate(self, chunk):
+        self.chunks.append([grad.tolist() for grad in chunk])
+
+    def finalize(self):
+        return self.chunks
+
+
+def test_a_batch_cut_into_chunks_reaches_the_mechanism_in_several_calls_and_whole():
+    text, name = in_form(TEXT, "Mine", Form.CHUNKS)
+    cut = cut_into_chunks(text, name)
+    assert cut.startswith(TEXT)
+    assert cut != text
+    space = {}
+    exec(compile(cut.replace(TEXT, "from tests.contract.test_forms import Counting as Mine\n"), "mine", "exec"), space)
+    mechanism = space[name](1.0, 1.0, 3, 100, 4, 1, 1.0, 1e-5)
+    rows = [torch.arange(5.0), torch.arange(5.0) + 10]
+    assert mechanism.clip_and_noise(rows, 0, 1) == [[[0, 1], [10, 11]], [[2, 3], [12, 13]], [[4], [14]]]
+    assert mechanism.clip_and_noise([torch.zeros(0)], 0, 1) == [[[]]]
+
+
+def test_nothing_else_is_cut():
+    chunks, name = in_form(TEXT, "Mine", Form.CHUNKS)
+    assert cut_into_chunks(chunks + "\nlater = 1\n", name) == chunks + "\nlater = 1\n"
+    assert cut_into_chunks(chunks, "Mine") == chunks
+    assert cut_into_chunks(TEXT, "Mine") == TEXT
+    weights, weighted = in_form(TEXT, "Mine", Form.WEIGHTS)
+    assert cut_into_chunks(weights, weighted) == weights
