@@ -155,6 +155,7 @@ def test_renyi_refuses_what_is_no_delta(delta):
 
 def test_renyi_of_little_and_of_much():
     assert rdp_epsilon(trace(0.1, (math.inf, math.inf)), DELTA) == 0.0
+    assert rdp_epsilon(trace(0.1, (math.inf, math.inf)), 0.0) == 0.0
     assert math.inf > rdp_epsilon(trace(0.1, (1.0, math.inf)), DELTA) == rdp_epsilon(trace(0.1, (1.0,)), DELTA) > 0
     assert rdp_epsilon(trace(0.1, (1.0, 0.0)), DELTA) == math.inf
     assert rdp_epsilon(trace(0.1, (1.0,)), 0.0) == math.inf

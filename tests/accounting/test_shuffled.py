@@ -104,3 +104,29 @@ def test_the_lower_end_is_the_larger_of_both_directions_rounded_down(monkeypatch
     monkeypatch.setattr(shuffled, "compose", composed)
     assert shuffled.shuffled_bracket(trace((1.0,) * 4, 2, 0.25), DELTA).lower == 2.0 * (1 - 1e-8)
     assert not np.array_equal(seen[0], seen[1])
+
+
+def test_steps_without_end_of_noise_beside_others_spend_what_the_others_do():
+    quiet = epsilon_bracket(trace((math.inf,) * 2 + (1.0,) * 2, 2, 0.5), DELTA)
+    assert quiet.lower > 1
+    nothing = epsilon_bracket(trace((math.inf,) * 4, 2, 0.5), DELTA)
+    assert (nothing.lower, nothing.upper, nothing.lower_method) == (0.0, 0.0, "nothing is spent")
+    trivial = shuffled.shuffled_bracket(trace((1.0,) * 4, 2, 0.5), 1.0)
+    assert (trivial.lower, trivial.upper, trivial.lower_method) == (0.0, 0.0, "nothing is spent")
+
+
+def test_epochs_without_noise_spend_everything():
+    assert epsilon_bracket(trace((0.0,) * 4, 2, 0.5), DELTA).lower == math.inf
+
+
+def test_the_lower_end_is_composed_from_below(monkeypatch):
+    composed = SimpleNamespace(epsilon=lambda delta, *, pessimistic: 99.0 if pessimistic else 1.0)
+    monkeypatch.setattr(shuffled, "compose", lambda steps, log_delta: composed)
+    assert epsilon_bracket(trace((1.0,) * 4, 2, 0.5), DELTA).lower == pytest.approx(1.0, rel=1e-6)
+
+
+def test_a_row_is_at_most_surely_present():
+    """Batches that do not divide the data set have more slots than rows."""
+    epsilons = np.linspace(0, 3, 13)
+    surely, beyond = (largest_coordinate_curve((1.0,) * 3, q).excess(epsilons) for q in (1 / 3, 0.4))
+    np.testing.assert_allclose(beyond, surely, rtol=1e-12)

@@ -108,3 +108,59 @@ def test_wrong_arguments_are_refused():
     shuffled = EventTrace(cell=cell, sampling_probability=0.1, sigmas=(1.0,), steps_per_epoch=1)
     with pytest.raises(UnsupportedCellError, match="two different pairs"):
         tradeoff_curve(shuffled, ALPHAS, pessimistic=True)
+
+
+@pytest.mark.parametrize(("relation", "mu"), [(Relation.ADD_REMOVE, 1.5), (Relation.REPLACE_ONE, 3.0)])
+def test_an_exact_gaussian_of_another_width(relation, mu):
+    trace = EventTrace(cell=Cell(relation=relation), sampling_probability=1.0, sigmas=(10.0,) * 225)
+    for side in (True, False):
+        np.testing.assert_allclose(
+            tradeoff_curve(trace, ALPHAS, pessimistic=side), gaussian_tradeoff(ALPHAS, mu), atol=2e-3
+        )
+
+
+def test_one_wrong_argument_among_right_ones_is_refused():
+    with pytest.raises(UsageError, match="every epsilon"):
+        delta_at(MNIST, np.array([1.0, -0.1]), pessimistic=True)
+    with pytest.raises(UsageError, match="every alpha"):
+        tradeoff_curve(MNIST, np.array([0.5, 1.5]), pessimistic=True)
+
+
+def test_cells_without_an_answer_and_releases_before_training_are_refused():
+    cell = Cell(sampler=Sampler.SHUFFLE, relation=Relation.ADD_REMOVE, rows=Rows.SAMPLED)
+    with pytest.raises(UnsupportedCellError, match="no answer for"):
+        delta_at(EventTrace(cell=cell, sampling_probability=0.1, sigmas=(1.0,)), np.ones(1), pessimistic=True)
+    prepared = EventTrace(cell=Cell(), sampling_probability=0.1, sigmas=(1.0,), preparation=(30.0,))
+    with pytest.raises(UnsupportedCellError, match="a trade-off curve has no answer"):
+        delta_at(prepared, np.ones(1), pessimistic=True)
+
+
+def test_no_delta_is_above_one():
+    naked = EventTrace(cell=Cell(), sampling_probability=0.1, sigmas=(0.0,))
+    assert delta_at(naked, np.array([0.0, 3.0]), pessimistic=True).tolist() == [1.0, 1.0]
+    loud = EventTrace(cell=Cell(), sampling_probability=1.0, sigmas=(0.01,))
+    assert delta_at(loud, np.zeros(1), pessimistic=True).tolist() == [1.0]
+
+
+CAPPED = Cell(sampler=Sampler.TRUNCATED_POISSON, relation=Relation.ZERO_OUT, rows=Rows.CONSTANT)
+FIXED = Cell(sampler=Sampler.FIXED_SIZE, relation=Relation.REPLACE_ONE, rows=Rows.CONSTANT)
+
+
+@pytest.mark.parametrize("cell", [CAPPED, FIXED])
+@pytest.mark.parametrize("delta", [1e-3, 1e-5])
+def test_either_side_is_that_of_its_own_pair(cell, delta):
+    """Where the two pairs differ, each curve meets its own end of the bracket from both sides."""
+    trace = EventTrace(cell=cell, sampling_probability=0.1, sigmas=(1.0,) * 30, batch_size=10, dataset_size=100)
+    bracket = epsilon_bracket(trace, delta)
+    assert bracket.upper > 1.03 * bracket.lower
+    for end, side in ((bracket.upper, True), (bracket.lower, False)):
+        outside, inside = delta_at(trace, np.array([0.99 * end, 1.01 * end]), pessimistic=side)
+        assert inside < delta < outside
+
+
+@pytest.mark.parametrize("delta", [0.3, 1e-3, 1e-7])
+def test_both_sides_are_sharp_at_large_and_at_small_deltas(delta):
+    trace = EventTrace(cell=Cell(), sampling_probability=0.01, sigmas=(0.7,) * 500)
+    epsilon = epsilon_bracket(trace, delta).lower
+    low, high = (delta_at(trace, np.array([epsilon]), pessimistic=side)[0] for side in (False, True))
+    assert low <= high <= low * 1.003
