@@ -76,23 +76,24 @@ class Trials:
         for earlier in range(step):
             drawn = row is not None and self._sizes.random() < config.sampling_probability
             epoch = config.epoch_of(earlier)
-            session.call_unwatched(self._batch(row if drawn else None), earlier, epoch)
+            rows = self._batch(row if drawn else None, without=row is None)
+            session.call_unwatched(rows, earlier, epoch)
             session.reported_sigma(earlier, epoch)
-        return session.call_unwatched(self._batch(row), step, config.epoch_of(step))
+        return session.call_unwatched(self._batch(row, without=row is None), step, config.epoch_of(step))
 
-    def _batch(self, row: Tensor | None) -> list[Tensor]:
+    def _batch(self, row: Tensor | None, *, without: bool) -> list[Tensor]:
         total, session = sum(self.geometry.sizes), self.session
-        others = torch.zeros(self._others(holds_row=row is not None), total, dtype=session.dtype)
+        others = torch.zeros(self._others(holds_row=row is not None, without=without), total, dtype=session.dtype)
         flat = others if row is None else torch.cat([others, row.unsqueeze(0)])
         return self.geometry.tensors(flat, session.dtype)
 
-    def _others(self, *, holds_row: bool) -> int:
-        """How many rows of zeros the batch holds, beside the row where it does."""
+    def _others(self, *, holds_row: bool, without: bool) -> int:
+        """How many rows of zeros the batch holds, beside the row where it does; ``without``: on D."""
         config = self.config
         if config.cell.rows is Rows.CONSTANT:
             return config.batch_size - holds_row
         everyone, q = config.dataset_size - 1, config.sampling_probability
-        if config.cell.relation is Relation.ZERO_OUT and not holds_row:
+        if config.cell.relation is Relation.ZERO_OUT and without:
             everyone += 1  # the absent row is one of zeros, drawn like the others
         most = config.batch_size - holds_row if config.cell.sampler is Sampler.TRUNCATED_POISSON else everyone
         while True:
@@ -174,6 +175,10 @@ def _counted(
     while made < needed and hits < _LOOKS and worked() < deadline:
         hits += trials.happened(event, trials.release(step, None))
         made += 1
+    if made < needed and hits < _LOOKS:
+        raise Unreadable(
+            f"time was up after {made} of {needed} releases"
+        )  # when to stop must not hang on what was counted
     value = np.frombuffer(event.value, dtype=np.float64)
     return {
         "failed": "",
