@@ -31,11 +31,11 @@ from dpaudit.contract import (
     plain_number,
 )
 from dpaudit.probe import MechanismSource
-from dpaudit.probe.messages import Request
 from dpaudit.probe.problem import Problem
 from dpaudit.probe.sandbox import ask
 
-from .support_event import MEMORY_MIB, inclusion_probability
+from .request import request_of
+from .support_event import inclusion_probability
 
 LEVEL = 1e-6
 """That of every refutation by counting: the chance that one is wrong."""
@@ -112,15 +112,7 @@ def count_exact_values(source: MechanismSource, config: RunConfig, time_limit: f
     """
     if not asked_of(config):
         return ExactValueCounts(failed=f"not asked under {config.cell}")
-    request = Request(
-        text=source.text,
-        path=source.path,
-        class_name=source.class_name,
-        config=config,
-        seed=0,
-        time_limit=min(time_limit, TIME_LIMIT),
-        memory_limit_mib=MEMORY_MIB,
-    )
+    request = request_of(source, config, time_limit=min(time_limit, TIME_LIMIT))
     answer = ask("dpaudit.properties.exact_value_worker", request)
     if isinstance(answer, Problem):
         return ExactValueCounts(failed=answer.message)

@@ -26,8 +26,8 @@ from dpaudit.probe.sandbox import ask
 
 from .counterexample import read_counterexample, snippet
 from .exact_value import exact_value_findings
-from .pair import MEMORY_MIB
 from .report import Report, decode_report
+from .request import request_of
 from .result import PropertyResult, WorstContribution
 from .support_event import with_support
 from .wording import BEFORE
@@ -75,15 +75,7 @@ def search(
     stopped = next((f for f in measurement.findings if f.rule in {"DPA011", "DPA013"}), None)
     if stopped is not None:
         return _nothing(f"not searched: {stopped.message}", (), started)
-    request = Request(
-        text=source.text,
-        path=source.path,
-        class_name=source.class_name,
-        config=config,
-        seed=seed,
-        time_limit=time_limit,
-        memory_limit_mib=MEMORY_MIB,
-    )
+    request = request_of(source, config, time_limit=time_limit, seed=seed)
     answer = _searched(request)
     if isinstance(answer, Problem):
         return _nothing(answer.message, (_finding(answer, source, config),), started)

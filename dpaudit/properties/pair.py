@@ -8,13 +8,11 @@ from typing import Any
 
 from dpaudit.contract import AuditBrokenError, PlainData, RunConfig
 from dpaudit.probe import MechanismSource
-from dpaudit.probe.messages import Request
 from dpaudit.probe.problem import Problem
 from dpaudit.probe.sandbox import ask
 
 from .counterexample import read_counterexample
-
-MEMORY_MIB = 4096
+from .request import request_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +47,7 @@ def measure_pair(
         AuditBrokenError: the measurement itself failed.
     """
     found = read_counterexample(counterexample)
-    request = Request(
-        text=source.text,
-        path=source.path,
-        class_name=source.class_name,
-        config=config,
-        seed=0,
-        time_limit=time_limit,
-        memory_limit_mib=MEMORY_MIB,
-    )
+    request = request_of(source, config, time_limit=time_limit)
     answer = ask("dpaudit.properties.pair_worker", request, attachment=json.dumps(found.plain()))
     if isinstance(answer, Problem):
         return PairReading(failed=answer.message)

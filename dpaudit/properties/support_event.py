@@ -28,15 +28,14 @@ from scipy.stats import binom
 
 from dpaudit.contract import AuditBrokenError, Finding, PlainData, Relation, RunConfig, Sampler, Severity
 from dpaudit.probe import MechanismSource
-from dpaudit.probe.messages import Request
 from dpaudit.probe.problem import Problem
 from dpaudit.probe.sandbox import ask
 
+from .request import request_of
 from .rounded_noise import values_of
 
 Floats = NDArray[np.float64]
 
-MEMORY_MIB = 4096
 TIME_LIMIT = 120.0
 
 MOST_ALIKE = 0.5
@@ -105,15 +104,7 @@ def read_support(source: MechanismSource, config: RunConfig, time_limit: float =
     """
     if config.cell.relation is Relation.REPLACE_ONE:
         return SupportReading(failed="under replace_one both neighbours hold a row")
-    request = Request(
-        text=source.text,
-        path=source.path,
-        class_name=source.class_name,
-        config=config,
-        seed=0,
-        time_limit=time_limit,
-        memory_limit_mib=MEMORY_MIB,
-    )
+    request = request_of(source, config, time_limit=time_limit)
     answer = ask("dpaudit.properties.support_worker", request)
     if isinstance(answer, Problem):
         return SupportReading(failed=answer.message)
